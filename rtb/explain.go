@@ -1,0 +1,32 @@
+package rtb
+
+// Explanation says what the bidder decides on a request and why.
+type Explanation struct {
+	Exchange string           `json:"exchange" doc:"Exchange profile used"`
+	Outcome  string           `json:"outcome" doc:"\"bid\", or the reason of the whole request's no-bid"`
+	Answer   string           `json:"answer,omitempty" doc:"The answer as it would go to the exchange"`
+	Imps     []ImpExplanation `json:"imps" doc:"What happened to each impression"`
+}
+
+// ImpExplanation lists what became of every line item for one impression.
+type ImpExplanation struct {
+	ID        string                `json:"id"`
+	Outcome   string                `json:"outcome" doc:"\"bid\", or why there is none"`
+	FloorCPM  string                `json:"floor_cpm" doc:"Floor in the account currency, as a CPM"`
+	LineItems []LineItemExplanation `json:"line_items"`
+}
+
+// LineItemExplanation is the stage and rule that stopped a line item, or what
+// it would have bid.
+type LineItemExplanation struct {
+	LineItem string  `json:"line_item" doc:"Id of the line item"`
+	Stage    string  `json:"stage" enum:"match,filter,creative,pacing,price,auction,bid" doc:"How far it came"`
+	Reason   string  `json:"reason,omitempty" doc:"The rule that stopped it; empty for a bid"`
+	Creative string  `json:"creative,omitempty" doc:"Id of the creative it would show"`
+	Deal     string  `json:"deal,omitempty"`
+	CTR      float64 `json:"pctr,omitempty" doc:"Predicted probability of a click"`
+	CVR      float64 `json:"pcvr,omitempty" doc:"Predicted probability of a conversion after a click"`
+	ValueCPM string  `json:"value_cpm,omitempty" doc:"Worth of a thousand such impressions, in the account currency"`
+	PriceCPM string  `json:"price_cpm,omitempty" doc:"What it would bid, in the account currency"`
+	Rank     int     `json:"rank,omitempty" doc:"1 for the one that bids"`
+}

@@ -1,0 +1,244 @@
+package rtb
+
+import "time"
+
+// LineItem is one buying instruction of a campaign. It is made when campaigns
+// change and never modified afterwards, so bids may point to it.
+type LineItem struct {
+	ID         LineItemID
+	Key        string // the id of its document, as people know it
+	Name       string
+	Campaign   CampaignID
+	Advertiser AdvertiserID
+	Seat       string // answered in seatbid.seat; empty: that of the exchange's profile
+	Flight     Flight
+	Budgets    []Budget // its own and those of its campaign; each must have room
+	Pacing     Pacing
+	Goal       Goal
+	Targeting  Targeting
+	Caps       []FrequencyCap
+	Location   *time.Location // the advertiser's time zone, never nil
+	Creatives  []Creative
+
+	// Slot is its place in the pacer, which outlives every catalog.
+	Slot int32
+}
+
+// Flight is when a line item may serve. A zero End means open-ended.
+type Flight struct{ Start, End time.Time }
+
+// Budget is a limit on spend in the account currency; zero means none. Line
+// items with the same Owner draw on the same money.
+type Budget struct {
+	Owner        string // "line-item/KEY" or "campaign/KEY"
+	Total, Daily Money
+}
+
+// Pacing is how a line item spreads its daily budget over the day.
+type Pacing uint8
+
+// The ways to pace.
+const (
+	PaceEven  Pacing = iota // along the expected traffic of the hours of the week
+	PaceASAP                // no brake but the budget
+	PaceAhead               // like even, but allowed to run ahead of it by a tenth
+)
+
+// GoalType is what the advertiser pays for.
+type GoalType uint8
+
+// The goals.
+const (
+	GoalCPM GoalType = iota + 1
+	GoalCPC
+	GoalCPA
+)
+
+// Goal is what an impression is worth. Value is the price of one impression
+// for GoalCPM and of one click or conversion otherwise.
+type Goal struct {
+	Type  GoalType
+	Value Money
+	Max   Money // the highest bid for one impression; never zero
+}
+
+// Targeting is where and to whom a line item may serve. An empty list does not
+// restrict.
+type Targeting struct {
+	SegmentsAny, SegmentsAll, SegmentsNone []SegmentID
+
+	Countries [][2]byte
+	Regions   []string // "CA" or "US-CA", in any case; the country is then required
+	Cities    []string
+	Zips      []string // a trailing "*" makes it a prefix
+	Fences    []Fence
+
+	Devices     []uint8 // OpenRTB list "device types"
+	OS          []OS
+	Languages   [][2]byte
+	Connections []uint8
+	Carriers    []string // name or MCC-MNC
+
+	AllowDomains, DenyDomains []string // a domain covers its subdomains
+	AllowApps, DenyApps       []string // bundles
+	AllowCategories           []string // inventory categories; IAB forms cover their children
+	DenyCategories            []string
+	Deals                     []string // deal ids: only through one of these
+	Exchanges                 []ExchangeID
+	Media                     []InventoryKind // site, app, dooh
+
+	Hours    WeekHours
+	UserTime bool // hours are in the user's time zone where known, else the advertiser's
+}
+
+// WeekHours is a set of hours of the week, Sunday midnight first. Set is false
+// when there is no restriction, so that an empty set means never.
+type WeekHours struct {
+	Set  bool
+	Bits [3]uint64
+}
+
+// Add puts one hour of a day into the set.
+func (w *WeekHours) Add(day time.Weekday, hour int) {
+	w.Set = true
+	h := int(day)*24 + hour
+	w.Bits[h>>6] |= 1 << (h & 63)
+}
+
+// Has reports whether an hour of the week, 0 to 167, may serve.
+func (w *WeekHours) Has(hour int) bool {
+	return !w.Set || w.Bits[hour>>6]&(1<<(hour&63)) != 0
+}
+
+// Fence is a circle on the ground.
+type Fence struct{ Lat, Lon, Meters float64 }
+
+// CapScope is what a frequency cap counts.
+type CapScope uint8
+
+// The scopes of a frequency cap.
+const (
+	CapLineItem CapScope = iota + 1
+	CapCampaign
+	CapAdvertiser
+	CapCreative
+)
+
+// FrequencyCap limits the impressions that one user sees.
+type FrequencyCap struct {
+	Per    CapScope
+	Limit  uint16
+	Window time.Duration
+}
+
+// Creative is one ad that a line item may show.
+type Creative struct {
+	ID         CreativeID
+	Key        string // the id of its document; answered as crid
+	Media      Media
+	Size       Size          // banner; video may leave it zero for any player
+	Duration   time.Duration // video and audio
+	Mime       Mimes         // of the image, or of the first media file
+	MimeAll    Mimes         // of all media files: one that is allowed is enough
+	Protocol   uint8         // OpenRTB list "protocols" of the VAST made from it; zero: the newest that is allowed
+	API        Bits          // frameworks it needs, such as VPAID, MRAID, OMID; empty: none
+	Bitrate    uint32        // kbit/s of video and audio; zero when unknown
+	Linear     bool
+	Skippable  bool
+	Attributes Bits   // OpenRTB list "creative attributes"
+	BannerType uint8  // OpenRTB list "banner ad types": 1 XHTML text, 2 XHTML banner, 3 JavaScript, 4 iframe
+	Language   string // ISO 639-1, lower case; "" when it has no words
+	Secure     bool   // every address in it is https
+
+	Advertisers []string // adomain, lower case, without "www."
+	Bundle      string   // of the advertised app
+	Categories  []string // OpenRTB categories
+	Taxonomy    uint16   // cattax of Categories
+	ClickURL    string   // landing page
+	ImageURL    string   // iurl: a picture of it for checks of its contents
+	DSA         *CreativeDSA
+	Expiry      uint32 // exp, in seconds; zero: the exchange's default
+
+	Assets Assets
+
+	// Answer is what package openrtb made of Assets.
+	Answer []Piece
+	// Native is set where Answer is to be made from the request's assets.
+	Native []NativeAnswer
+}
+
+// CreativeDSA is the advertiser's own transparency information, answered in
+// ext.dsa where a request demands it.
+type CreativeDSA struct {
+	Behalf, Paid string
+	AdRender     uint8
+}
+
+// Assets are what an ad is made of.
+type Assets struct {
+	HTML        string // banner: own markup; empty: made from Image. Macros: {CLICK_URL} {CLICK_TRACKER} {CACHE_BUSTER}
+	Image       string // banner: address of the picture
+	Title       string // native, VAST AdTitle
+	Body        string // native
+	Sponsor     string // native
+	CallTo      string // native: text of the button
+	Icon        Picture
+	Main        Picture
+	Rating      string
+	Price       string
+	MediaFiles  []MediaFile // video, audio, native video
+	CompanionOf []Picture
+}
+
+// Picture is an image with its size.
+type Picture struct {
+	URL  string
+	Size Size
+}
+
+// MediaFile is one encoding of a video or an audio ad.
+type MediaFile struct {
+	URL      string
+	Mime     Mimes
+	Size     Size
+	Bitrate  uint32 // kbit/s
+	Duration time.Duration
+}
+
+// Slot says what goes between two literals of an answer.
+type Slot uint8
+
+// What a Piece may be followed by.
+const (
+	SlotNone  Slot = iota
+	SlotToken      // the sealed token of the bid: URL-safe base64, which needs no escaping anywhere
+	SlotBidID      // the id of the bid, in the same alphabet
+)
+
+// Piece is a stretch of markup that is already escaped for the JSON string it
+// will stand in, and what follows it.
+type Piece struct {
+	Literal []byte
+	Slot    Slot
+}
+
+// NativeAnswer is what a native creative can give for one kind of asset.
+type NativeAnswer struct {
+	Kind  NativeKind
+	Type  uint8 // OpenRTB Native list "data asset types" or "image asset types"
+	Size  Size
+	Chars uint16 // length of the text
+	Mime  Mimes
+	JSON  []Piece // the asset's value, escaped for the JSON string it will stand in, without the id
+}
+
+// NativeKind is a kind of native asset.
+type NativeKind uint8
+
+// Kinds of native assets.
+const (
+	NativeTitle NativeKind = iota + 1
+	NativeImage
+	NativeData
+	NativeVideo
+)
