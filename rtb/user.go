@@ -56,3 +56,44 @@ type Profile struct {
 
 // Reset empties p and keeps its memory.
 func (p *Profile) Reset() { *p = Profile{Segments: p.Segments[:0]} }
+
+// ValidDevice reports whether id can be an advertising id: a UUID, or 32 hex
+// digits, that is not all zeros. Anything else would make one user of many.
+func ValidDevice(id []byte) bool {
+	if len(id) != 36 && len(id) != 32 {
+		return false
+	}
+	zeros := true
+	for i, c := range id {
+		if len(id) == 36 && (i == 8 || i == 13 || i == 18 || i == 23) {
+			if c != '-' {
+				return false
+			}
+			continue
+		}
+		switch {
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'f', 'A' <= c && c <= 'F':
+			zeros = zeros && c == '0'
+		default:
+			return false
+		}
+	}
+	return !zeros
+}
+
+// ValidCookie reports whether id can be a cookie of ours: at least eight
+// bytes, no white space or control characters, and not the same byte all
+// along, as placeholders are.
+func ValidCookie(id []byte) bool {
+	if len(id) < 8 || len(id) > 256 {
+		return false
+	}
+	same := true
+	for _, c := range id {
+		if c <= ' ' || c == 0x7f {
+			return false
+		}
+		same = same && c == id[0]
+	}
+	return !same
+}
