@@ -161,10 +161,20 @@ type Creative struct {
 
 	Assets Assets
 
-	// Answer is what package openrtb made of Assets.
+	// Answer is what package openrtb made of Assets: the markup of a banner,
+	// the VAST of a video or an audio ad for players that name no version they
+	// know, or what follows the assets of a native ad.
 	Answer []Piece
-	// Native is set where Answer is to be made from the request's assets.
+	// Versions are the VAST documents for the players that do name one.
+	Versions []VersionAnswer
+	// Native is what a native ad can give for the request's assets.
 	Native []NativeAnswer
+	// Fixed are the members of the bid object that are the same in every bid
+	// with this creative, as JSON text with a comma before each.
+	Fixed []byte
+	// FixedExt are the members of the bid's ext object that are the same in
+	// every bid with this creative, as JSON text with commas between them.
+	FixedExt []byte
 }
 
 // CreativeDSA is the advertiser's own transparency information, answered in
@@ -213,6 +223,7 @@ const (
 	SlotNone  Slot = iota
 	SlotToken      // the sealed token of the bid: URL-safe base64, which needs no escaping anywhere
 	SlotBidID      // the id of the bid, in the same alphabet
+	SlotPrice      // the price macro where the exchange bills by pixel, else nothing
 )
 
 // Piece is a stretch of markup that is already escaped for the JSON string it
@@ -222,10 +233,16 @@ type Piece struct {
 	Slot    Slot
 }
 
+// VersionAnswer is a VAST document of one version.
+type VersionAnswer struct {
+	Protocol uint8 // OpenRTB list "protocols"
+	Pieces   []Piece
+}
+
 // NativeAnswer is what a native creative can give for one kind of asset.
 type NativeAnswer struct {
 	Kind  NativeKind
-	Type  uint8 // OpenRTB Native list "data asset types" or "image asset types"
+	Type  uint8 // OpenRTB Native list "data asset types" or "image asset types"; of a video the OpenRTB "protocols"
 	Size  Size
 	Chars uint16 // length of the text
 	Mime  Mimes
