@@ -1,0 +1,89 @@
+// Package sql keeps documents in SQLite: campaigns and all else that people
+// edit. They are few, read as a whole and changed now and then, so they are
+// JSON bodies under a kind and an id and not one table for each.
+//
+// Writers wait for one another on a single connection; readers never wait,
+// because the file is in write-ahead mode.
+package sql
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+//go:embed schema.sql
+var schema string
+
+// schemaVersion is kept in the file's user_version, so that an older program
+// refuses a newer file instead of damaging it.
+const schemaVersion = 1
+
+// Store is one SQLite file. It is safe for concurrent use.
+type Store struct {
+	write *sql.DB // one connection; its transactions take the write lock at once
+	read  *sql.DB
+}
+
+// Open opens or creates the file that dsn names as "sqlite:FILE".
+func Open(ctx context.Context, dsn string) (*Store, error) {
+	file, ok := strings.CutPrefix(dsn, "sqlite:")
+	if !ok || file == "" {
+		return nil, fmt.Errorf("open documents: %q is not of the form sqlite:FILE", dsn)
+	}
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return nil, fmt.Errorf("open documents: %w", err)
+	}
+	// Sync on every commit: a campaign that was confirmed as stopped stays so.
+	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	at := (&url.URL{Scheme: "file", Path: path}).String() + "?" + pragmas
+	s := &Store{}
+	if s.write, err = sql.Open("sqlite", at+"&_txlock=immediate"); err != nil {
+		return nil, fmt.Errorf("open documents: %w", err)
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open documents in %s: %w", file, err), s.write.Close())
+	}
+	if s.read, err = sql.Open("sqlite", at+"&_pragma=query_only(1)"); err != nil {
+		return nil, errors.Join(fmt.Errorf("open documents: %w", err), s.write.Close())
+	}
+	s.read.SetMaxOpenConns(4)
+	return s, nil
+}
+
+// Close waits for what is running and closes the file.
+func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
+
+func (s *Store) migrate(ctx context.Context) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	var have int
+	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&have); err != nil {
+		return err
+	}
+	switch {
+	case have == schemaVersion:
+		return nil
+	case have > schemaVersion:
+		return fmt.Errorf("the file has schema %d, this program knows %d: use a newer bidwell", have, schemaVersion)
+	}
+	if _, err := tx.ExecContext(ctx, schema); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
