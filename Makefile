@@ -1,0 +1,63 @@
+# Everything runs with Go and make alone. `make` lists the targets.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -ldflags "-s -w -X main.version=$(VERSION)"
+FUZZTIME ?= 10s
+CORPUS   ?= ../shared/corpus
+DEMO     ?=
+TOOLS    := GOFLAGS=-mod=mod go run
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+build: ## build bin/bidwell and bin/loadtest
+	go build $(LDFLAGS) -o bin/ ./cmd/...
+
+run: build ## run the demo: advertisers, audiences and simulated exchange traffic
+	./bin/bidwell demo $(DEMO)
+
+test: ## run every fast test
+	go test ./...
+
+race: ## run the tests under the race detector
+	go test -race ./...
+
+fuzz: ## fuzz every parser of outside bytes for FUZZTIME each
+	@go list ./... | while read -r p; do go test -list '^Fuzz' $$p | grep '^Fuzz' | while read -r f; do \
+		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; done || exit 1; done
+
+bench: build ## time each stage of a bid, then the whole bid against a fasthttp echo
+	go test -run '^$$' -bench 'Decode|AppendResponse|Match$$|Predict|Score|Take|AppendToken|Bid$$' -benchtime 200ms \
+		./bidder/... ./targeting ./models ./pacing ./events
+	./bin/loadtest bench --bidwell ./bin/bidwell
+
+check: fmt-check ## what CI checks before the tests: format, vet, staticcheck
+	go vet ./...
+	$(TOOLS) honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+fmt-check:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "gofmt: $$bad"; exit 1; }
+
+lint: ## the linters of .golangci.yml
+	$(TOOLS) github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2 run
+
+generate: build ## make the committed generated files again: starter model, OpenAPI document, golden files
+	./scripts/starter.sh
+	go test ./admin -run OpenAPI -update
+
+conform: build ## run the conformance suite on the sample requests, if they are there
+	./scripts/conform.sh $(CORPUS)
+
+loadtest: build ## attack a running bidder; see `bin/loadtest --help`
+	./bin/loadtest generate --kind requests --count 10000 --out /tmp/bidwell-requests.jsonl
+	./bin/loadtest attack --url http://localhost:8080 --in /tmp/bidwell-requests.jsonl --rate 2000 --duration 10s
+
+cover: ## show test coverage by package
+	go test -cover ./...
+
+clean: ## remove what was built
+	rm -rf bin
+
+.PHONY: help build run test race fuzz bench check fmt fmt-check lint generate conform loadtest cover clean
