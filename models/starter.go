@@ -1,0 +1,15 @@
+package models
+
+import (
+	"bytes"
+	_ "embed" // for the model below
+)
+
+// starter.bin is written by the project's own training command.
+//
+//go:embed starter.bin
+var starter []byte
+
+// Starter is the model that a new installation bids with until it has learned
+// its own.
+func Starter() (*Logistic, error) { return Read(bytes.NewReader(starter)) }

@@ -1,0 +1,104 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+)
+
+// Example is one impression and whether it was clicked. Its Hashes are those
+// of [Extract], valid until the next example is asked for.
+type Example struct {
+	Hashes []uint32
+	Click  bool
+	Time   time.Time
+}
+
+// TrainConfig sets how a model is trained.
+type TrainConfig struct {
+	Bits int
+	// Settings are tried side by side on the same examples; the model is the
+	// one whose predictions, made before learning, had the least log loss.
+	Settings []FTRLConfig
+}
+
+// DefaultTrainConfig tries the usual settings and those for rare clicks.
+func DefaultTrainConfig() TrainConfig {
+	return TrainConfig{Bits: DefaultBits, Settings: []FTRLConfig{DefaultFTRL(), RareFTRL()}}
+}
+
+// Validate reports every setting that is wrong.
+func (c TrainConfig) Validate() error {
+	errs := []error{checkBits(c.Bits)}
+	if len(c.Settings) == 0 || len(c.Settings) > 16 {
+		errs = append(errs, fmt.Errorf("settings: got %d, want 1 to 16", len(c.Settings)))
+	}
+	for i, s := range c.Settings {
+		if err := s.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("settings[%d]: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ErrNoExamples means that there was nothing to learn from.
+var ErrNoExamples = errors.New("no examples to learn from")
+
+// maxChecks is how many of the first examples go into the file of a model,
+// with their predictions.
+const maxChecks = 8
+
+// Train learns a model from examples in the order of their time, in one pass.
+// It stops at the first error.
+func Train(examples iter.Seq2[Example, error], cfg TrainConfig) (*Logistic, Metrics, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, Metrics{}, fmt.Errorf("train: %w", err)
+	}
+	var learners []*FTRL
+	for _, s := range cfg.Settings {
+		l, err := NewFTRL(cfg.Bits, s)
+		if err != nil {
+			return nil, Metrics{}, fmt.Errorf("train: %w", err)
+		}
+		learners = append(learners, l)
+	}
+	var checks [][]uint32
+	var from, through time.Time
+	for e, err := range examples {
+		if err != nil {
+			return nil, Metrics{}, fmt.Errorf("train: %w", err)
+		}
+		if len(e.Hashes) > maxHashes {
+			return nil, Metrics{}, fmt.Errorf("train: example has %d features, want at most %d", len(e.Hashes), maxHashes)
+		}
+		if !e.Time.IsZero() {
+			if from.IsZero() || e.Time.Before(from) {
+				from = e.Time
+			}
+			if e.Time.After(through) {
+				through = e.Time
+			}
+		}
+		if len(checks) < maxChecks {
+			checks = append(checks, slices.Clone(e.Hashes))
+		}
+		for _, l := range learners {
+			l.Update(e.Hashes, e.Click)
+		}
+	}
+	best := learners[0]
+	for _, l := range learners[1:] {
+		if l.Metrics().LogLoss < best.Metrics().LogLoss {
+			best = l
+		}
+	}
+	m := best.Model()
+	if m.metrics.Rows == 0 {
+		return nil, Metrics{}, fmt.Errorf("train: %w", ErrNoExamples)
+	}
+	m.metrics.From, m.metrics.Through = from, through
+	m.checks = checks
+	return m, m.metrics, nil
+}
