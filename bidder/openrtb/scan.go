@@ -60,6 +60,17 @@ func (s *scanner) space() byte {
 	return 0
 }
 
+// follows is true where c is next and no white space after it, as nearly
+// always, and moves behind c.
+func (s *scanner) follows(c byte) bool {
+	i := s.pos
+	if i+1 < len(s.buf) && s.buf[i] == c && s.buf[i+1] > ' ' {
+		s.pos = i + 1
+		return true
+	}
+	return false
+}
+
 // firstKey enters the object at pos and reads its first key. It is false, with
 // the object left behind, when that is empty.
 //
@@ -80,6 +91,9 @@ func (s *scanner) firstKey() (key []byte, ok bool) {
 
 // nextKey reads the next key of the object, or leaves it.
 func (s *scanner) nextKey() (key []byte, ok bool) {
+	if s.follows(',') {
+		return s.key()
+	}
 	switch s.space() {
 	case ',':
 		s.pos++
@@ -102,12 +116,14 @@ func (s *scanner) key() (key []byte, ok bool) {
 		return nil, false
 	}
 	key, escaped := s.raw()
-	if s.space() != ':' {
-		s.fail(ErrSyntax)
-		return nil, false
+	if !s.follows(':') {
+		if s.space() != ':' {
+			s.fail(ErrSyntax)
+			return nil, false
+		}
+		s.pos++
+		s.space()
 	}
-	s.pos++
-	s.space()
 	if escaped {
 		key = s.unescape(key)
 	}
@@ -134,6 +150,9 @@ func (s *scanner) firstItem() bool {
 
 // nextItem moves to the next value of the array, or leaves it.
 func (s *scanner) nextItem() bool {
+	if s.follows(',') {
+		return true
+	}
 	switch s.space() {
 	case ',':
 		s.pos++
@@ -163,13 +182,18 @@ func (s *scanner) raw() (text []byte, escaped bool) {
 	i := start
 	for {
 		for i+8 <= len(buf) {
-			x := binary.LittleEndian.Uint64(buf[i:])
+			x := binary.LittleEndian.Uint64(buf[i : i+8])
 			stop := (((x ^ 0x02*ones) - 0x21*ones) | ((x ^ 0x5c*ones) - ones)) &^ x & highs
-			if stop != 0 {
-				i += bits.TrailingZeros64(stop) >> 3
-				break
+			if stop == 0 {
+				i += 8
+				continue
 			}
-			i += 8
+			i += bits.TrailingZeros64(stop) >> 3
+			if buf[i] == '"' {
+				s.pos = i + 1
+				return buf[start:i], escaped
+			}
+			break
 		}
 		for i < len(buf) && buf[i] >= ' ' && buf[i] != '"' && buf[i] != '\\' {
 			i++

@@ -1,8 +1,8 @@
 package openrtb
 
 import (
-	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -30,8 +30,8 @@ func (s *scanner) unescape(raw []byte) []byte {
 // appendUnescaped trusts raw to contain whole escapes only.
 func appendUnescaped(dst, raw []byte) []byte {
 	for {
-		i := bytes.IndexByte(raw, '\\')
-		if i < 0 || i+1 >= len(raw) {
+		i := backslash(raw)
+		if i+1 >= len(raw) {
 			return append(dst, raw...)
 		}
 		dst = append(dst, raw[:i]...)
@@ -65,6 +65,22 @@ func appendUnescaped(dst, raw []byte) []byte {
 		}
 		dst = append(dst, c)
 	}
+}
+
+// backslash is the place of the first backslash, or the length. Those of a
+// document within a string are too close together for [bytes.IndexByte].
+func backslash(b []byte) int {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:i+8]) ^ 0x5c*ones
+		if stop := (x - ones) &^ x & highs; stop != 0 {
+			return i + bits.TrailingZeros64(stop)>>3
+		}
+	}
+	for i < len(b) && b[i] != '\\' {
+		i++
+	}
+	return i
 }
 
 // text reads a string. A number or a boolean is returned as it was sent, an
