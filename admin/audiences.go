@@ -1,0 +1,278 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"time"
+
+	"bidwell/rtb"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// ErrUpload is wrapped by what Parts.Import returns for a list that cannot be
+// used; the answer is then 422 and carries the error's text.
+var ErrUpload = errors.New("the list cannot be used")
+
+// ImportResult counts what became of a list of users.
+type ImportResult struct {
+	Read      int64       `json:"read" doc:"Identifiers read"`
+	Added     int64       `json:"added" doc:"Users that were not in the segment; with remove, users that were"`
+	Duplicate int64       `json:"duplicate" doc:"Already in the segment, or twice in the list"`
+	Invalid   int64       `json:"invalid" doc:"Not identifiers of their kind"`
+	OptedOut  int64       `json:"opted_out" doc:"Left out because the person has opted out"`
+	Matched   int64       `json:"matched" doc:"Users that were known before"`
+	Errors    []LineError `json:"errors" nullable:"false" doc:"The first hundred invalid lines"`
+}
+
+// LineError is what is wrong with one line of a list. It never repeats the
+// identifier.
+type LineError struct {
+	Line   int64  `json:"line"`
+	Reason string `json:"reason"`
+}
+
+// uploadPause is how long an upload may stand still.
+const uploadPause = 30 * time.Second
+
+// registerMembers adds the upload of audiences. The body streams past huma,
+// which would read it whole.
+func (s *Server) registerMembers(mux *http.ServeMux) {
+	mux.HandleFunc("POST /v1/segments/{id}/members", s.uploadMembers)
+	ref := s.schemas.Schema(reflect.TypeFor[ImportResult](), true, "")
+	failed := s.schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "")
+	text := func(name, in, about string, required bool, values ...any) *huma.Param {
+		return &huma.Param{Name: name, In: in, Description: about, Required: required, Schema: &huma.Schema{Type: huma.TypeString, Enum: values}}
+	}
+	op := &huma.Operation{
+		OperationID: "upload-members", Method: http.MethodPost, Path: "/v1/segments/{id}/members", Tags: []string{segments},
+		Summary:     "Upload members",
+		Description: "Streams CSV or one identifier a line, plain or gzip. E-mail addresses and phone numbers are normalised and hashed; identifiers are not stored. The whole list takes effect, or nothing of it.",
+		Parameters: []*huma.Param{
+			text("id", "path", "Id of the segment", true),
+			text("mode", "query", "What to do with the users; add when not given", false, "add", "replace", "remove"),
+			text("kind", "query", "What the identifiers are, where the list does not say", false),
+			text("ttl", "query", "How long they stay, such as 720h; that of the segment when not given", false),
+		},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			"text/csv":         {Schema: &huma.Schema{Type: huma.TypeString}},
+			"text/plain":       {Schema: &huma.Schema{Type: huma.TypeString}},
+			"application/gzip": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+		}},
+		Responses: map[string]*huma.Response{
+			"200":     {Description: "OK", Content: map[string]*huma.MediaType{"application/json": {Schema: ref}}},
+			"default": {Description: "Error", Content: map[string]*huma.MediaType{"application/problem+json": {Schema: failed}}},
+		},
+	}
+	s.api.OpenAPI().AddOperation(op)
+}
+
+func (s *Server) uploadMembers(w http.ResponseWriter, r *http.Request) {
+	if s.parts.Import == nil {
+		problem(w, http.StatusNotImplemented, "this process keeps no profiles")
+		return
+	}
+	query, id := r.URL.Query(), r.PathValue("id")
+	c := &checker{at: "query"}
+	mode := query.Get("mode")
+	switch mode {
+	case "":
+		mode = "add"
+	case "add", "replace", "remove":
+	default:
+		c.fail("mode", mode, "must be add, replace or remove")
+	}
+	ttl := c.duration("ttl", Duration(query.Get("ttl")), time.Second, maxWindow)
+	for name := range query {
+		if name != "mode" && name != "kind" && name != "ttl" {
+			c.fail(name, nil, "unknown query parameter")
+		}
+	}
+	if len(c.errs) > 0 {
+		problem(w, http.StatusUnprocessableEntity, "validation failed", c.errs...)
+		return
+	}
+	body, number, _, err := s.docs.Get(r.Context(), segments, id)
+	var segment Segment
+	if err == nil {
+		err = json.Unmarshal(body, &segment)
+	}
+	if err != nil {
+		s.writeError(w, describe(err, kindOf(segments), id))
+		return
+	}
+	if ttl == 0 && mode != "remove" {
+		ttl, _ = time.ParseDuration(string(segment.TTL))
+	}
+	deadlines := http.NewResponseController(w)
+	// A writer without deadlines, as in tests, has nothing to move on.
+	_ = deadlines.SetWriteDeadline(time.Time{})
+	list := &upload{r: http.MaxBytesReader(w, r.Body, s.cfg.MaxUpload), deadlines: deadlines}
+	result, err := s.parts.Import(r.Context(), rtb.SegmentID(number), mode, query.Get("kind"), ttl, list)
+	if result.Errors == nil {
+		result.Errors = []LineError{}
+	}
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		w.Header().Set("Content-Type", "application/json")
+		// An error here means that the caller has gone.
+		_ = json.NewEncoder(w).Encode(result)
+	case errors.As(err, &large):
+		problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the list has more than %d bytes", large.Limit))
+	case errors.Is(err, ErrUpload):
+		details := make([]*huma.ErrorDetail, len(result.Errors))
+		for i, e := range result.Errors {
+			details[i] = &huma.ErrorDetail{Location: fmt.Sprintf("body line %d", e.Line), Message: e.Reason}
+		}
+		problem(w, http.StatusUnprocessableEntity, err.Error(), details...)
+	case list.failed != nil:
+		problem(w, http.StatusBadRequest, "the list ended early: "+list.failed.Error())
+	default:
+		s.writeError(w, err)
+	}
+}
+
+// upload moves the deadline of the connection on as long as bytes come, so that
+// a long list is not cut off and a caller that went silent is.
+type upload struct {
+	r         io.Reader
+	deadlines *http.ResponseController
+	failed    error
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	_ = u.deadlines.SetReadDeadline(time.Now().Add(uploadPause)) // as above
+	n, err := u.r.Read(p)
+	if err != nil && err != io.EOF {
+		u.failed = err
+	}
+	return n, err
+}
+
+// writeError answers outside of huma.
+func (s *Server) writeError(w http.ResponseWriter, err error) {
+	err = s.problem(err)
+	var model *huma.ErrorModel
+	if errors.As(err, &model) {
+		problem(w, model.Status, model.Detail, model.Errors...)
+		return
+	}
+	problem(w, http.StatusInternalServerError, err.Error())
+}
+
+type explainInput struct {
+	Body struct {
+		Exchange string          `json:"exchange" minLength:"1" maxLength:"64" example:"generic" doc:"As in POST /bid/{exchange}"`
+		Request  json.RawMessage `json:"request" doc:"An OpenRTB bid request"`
+	}
+}
+
+type explainOutput struct{ Body rtb.Explanation }
+
+func (s *Server) registerExplain() {
+	huma.Register(s.api, huma.Operation{
+		OperationID: "explain", Method: http.MethodPost, Path: "/v1/explain", Tags: []string{"explain"},
+		Summary:     "Explain a decision",
+		Description: "Decides on a bid request as the bidder does, without bidding, and says for every line item which rule stopped it or what it would bid.",
+		Errors:      []int{400, 404, 413, 415, 422, 501}, MaxBodyBytes: s.cfg.MaxBody + 1,
+	}, func(_ context.Context, in *explainInput) (*explainOutput, error) {
+		if s.parts.Explain == nil {
+			return nil, huma.Error501NotImplemented("this process does not bid")
+		}
+		explanation, err := s.parts.Explain(in.Body.Exchange, in.Body.Request)
+		if errors.Is(err, rtb.ErrNotFound) {
+			return nil, huma.Error404NotFound(fmt.Sprintf("there is no exchange %q", in.Body.Exchange))
+		} else if err != nil {
+			return nil, huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{Location: "body.request", Message: err.Error()})
+		}
+		if explanation.Imps == nil {
+			explanation.Imps = []rtb.ImpExplanation{}
+		}
+		return &explainOutput{Body: explanation}, nil
+	})
+}
+
+// Balance is the state of a line item's money as the pacer knows it, in the
+// account currency.
+type Balance struct {
+	LineItem     rtb.LineItemID
+	Spent        rtb.Money // over its whole life
+	SpentToday   rtb.Money
+	Held         rtb.Money // for bids whose outcome is open
+	PlannedToday rtb.Money // what should be spent by now
+	DailyBudget  rtb.Money // what may be spent today; zero for no limit
+	BidRate      float64   // share of the chances that it may take, 0 to 1
+}
+
+// Pacing is how a line item spends.
+type Pacing struct {
+	LineItem     string  `json:"line_item" doc:"Id of the line item"`
+	Serving      bool    `json:"serving" doc:"The bidder has it; the rest is empty otherwise"`
+	Spent        Amount  `json:"spent" doc:"Over its whole life"`
+	SpentToday   Amount  `json:"spent_today"`
+	Held         Amount  `json:"held" doc:"For bids whose outcome is open"`
+	PlannedToday Amount  `json:"planned_today" doc:"What the plan would have spent by now"`
+	DailyBudget  Amount  `json:"daily_budget,omitempty" doc:"What may be spent today; absent without a limit"`
+	BidRate      float64 `json:"bid_rate" doc:"Share of the chances that it may take"`
+}
+
+type pacingOutput struct{ Body Pacing }
+
+func (s *Server) registerPacing() {
+	huma.Register(s.api, huma.Operation{
+		OperationID: "get-line-item-pacing", Method: http.MethodGet, Path: "/v1/line-items/{id}/pacing", Tags: []string{lineItems},
+		Summary: "Get how a line item spends", Errors: []int{404, 422, 500, 501},
+	}, func(ctx context.Context, in *oneInput) (*pacingOutput, error) {
+		if s.parts.Balances == nil {
+			return nil, huma.Error501NotImplemented("this process does not pace")
+		}
+		_, number, _, err := s.docs.Get(ctx, lineItems, in.ID)
+		if err != nil {
+			return nil, s.problem(describe(err, kindOf(lineItems), in.ID))
+		}
+		out := &pacingOutput{Body: Pacing{LineItem: in.ID, Spent: "0.00", SpentToday: "0.00", Held: "0.00", PlannedToday: "0.00"}}
+		for _, b := range s.parts.Balances() {
+			if b.LineItem != rtb.LineItemID(number) {
+				continue
+			}
+			out.Body = Pacing{
+				LineItem: in.ID, Serving: true, BidRate: b.BidRate,
+				Spent: Amount(b.Spent.String()), SpentToday: Amount(b.SpentToday.String()),
+				Held: Amount(b.Held.String()), PlannedToday: Amount(b.PlannedToday.String()),
+			}
+			if b.DailyBudget > 0 {
+				out.Body.DailyBudget = Amount(b.DailyBudget.String())
+			}
+		}
+		return out, nil
+	})
+}
+
+type problemsOutput struct {
+	Body struct {
+		Problems []Problem `json:"problems" nullable:"false"`
+	}
+}
+
+func (s *Server) registerProblems() {
+	huma.Register(s.api, huma.Operation{
+		OperationID: "list-problems", Method: http.MethodGet, Path: "/v1/problems", Tags: []string{"problems"},
+		Summary:     "List problems",
+		Description: "Documents that should take part in bidding and do not, and why. The others serve on.",
+		Errors:      []int{500},
+	}, func(ctx context.Context, _ *struct{}) (*problemsOutput, error) {
+		problems, err := s.compiler.Problems(ctx)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		out := &problemsOutput{}
+		out.Body.Problems = append([]Problem{}, problems...)
+		return out, nil
+	})
+}
