@@ -38,6 +38,7 @@ var ErrClosed = errors.New("store is closed")
 type Options struct {
 	CacheBytes int64         // blocks kept in memory; 128 MB when zero
 	SweepEvery time.Duration // how often expired memberships are swept out; an hour when zero
+	InMemory   bool          // keep the files in memory, for tests: Close loses them
 
 	fs       vfs.FS           // where files are; the disk when nil
 	now      func() time.Time // for sweeps and recovery; time.Now when nil
@@ -118,6 +119,9 @@ func open(dir string, opts Options) (_ *Store, err error) {
 	}
 	if opts.fs == nil {
 		opts.fs = vfs.Default
+		if opts.InMemory {
+			opts.fs = vfs.NewMem()
+		}
 	}
 	if opts.now == nil {
 		opts.now = time.Now

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	engine "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"go.uber.org/goleak"
@@ -92,6 +93,11 @@ func crashAnywhere(t *testing.T, mode audience.Mode, unsynced int) {
 	if err := s.SetOptOut(t.Context(), storetest.User(250), true); err != nil {
 		t.Fatal(err)
 	}
+	s.OnWrite(func([]rtb.UserID) { // so that some batches are on disk and some are not
+		if err := s.db.LogData(nil, engine.Sync); err != nil {
+			t.Error(err)
+		}
+	})
 	recording.On()
 	storetest.Change(t, s, 1, mode, 0, storetest.Users(200, 500))
 	recording.Off()

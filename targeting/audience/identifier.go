@@ -67,9 +67,9 @@ const (
 	emptyHash    = "the hash of an empty value"
 	badPhone     = "not a phone number of 8 to 15 digits"
 	noCountry    = "a phone number without its country code, such as +49"
-	badDevice    = "not a device id in the form of a UUID"
+	badDevice    = "not a device id: want a UUID"
 	zeroDevice   = "a device id of zeros only, as sent where tracking is off"
-	badCookie    = "not an id of 1 to 256 visible ASCII characters"
+	badCookie    = "not a cookie of ours: want 8 to 256 characters without white space"
 	badPartner   = `not an id in the form "source:id"`
 	tooLong      = "an identifier longer than 256 bytes"
 	noIdentifier = "no identifier"
@@ -123,11 +123,11 @@ func (h *hasher) user(kind Kind, id []byte) (user rtb.UserID, reason string) {
 		}
 		return rtb.HashUser(h.salt, rtb.IDEmail, id), ""
 	case Device:
-		if !isUUID(id) {
+		if !rtb.ValidDevice(id) {
+			if len(bytes.Trim(id, "0-")) == 0 {
+				return user, zeroDevice
+			}
 			return user, badDevice
-		}
-		if len(bytes.Trim(id, "0-")) == 0 {
-			return user, zeroDevice
 		}
 		return rtb.HashUser(h.salt, rtb.IDDevice, id), ""
 	case Partner:
@@ -138,7 +138,7 @@ func (h *hasher) user(kind Kind, id []byte) (user rtb.UserID, reason string) {
 		n := append(appendLower(h.buf[:0], source), ':')
 		return rtb.HashUser(h.salt, rtb.IDPartner, append(n, rest...)), ""
 	default:
-		if !visible(id) {
+		if !rtb.ValidCookie(id) {
 			return user, badCookie
 		}
 		return rtb.HashUser(h.salt, rtb.IDCookie, id), ""
