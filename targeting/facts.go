@@ -94,21 +94,20 @@ func (f *requestFacts) region(x *Index, g *rtb.Geo) {
 	country := g.Country
 	f.text = append(f.text[:0], "xx-"...)
 	f.text = appendFolded(f.text, g.Region)
-	region := f.text[3:]
+	full, region := f.text, f.text[3:]
 	if len(region) > 3 && region[2] == '-' && isLetter(region[0]) && isLetter(region[1]) {
 		own := [2]byte{region[0], region[1]}
 		if country != [2]byte{} && pair(country) != pair(own) {
 			return
 		}
 		country = own
-		region = region[3:]
-		f.text = f.text[3:]
+		full, region = region, region[3:]
 	}
 	if country == [2]byte{} {
 		return // which of the many called CA?
 	}
-	f.text[0], f.text[1] = lower(country[0]), lower(country[1])
-	if n := x.regions.find(f.text); n >= 0 {
+	full[0], full[1] = lower(country[0]), lower(country[1])
+	if n := x.regions.find(full); n >= 0 {
 		f.regions = append(f.regions, uint32(n))
 	}
 	if n := x.regions.find(region); n >= 0 {
