@@ -1,0 +1,369 @@
+package bidder
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"bidwell/bidder/exchange"
+	"bidwell/events"
+	"bidwell/events/track"
+	"bidwell/models"
+	"bidwell/pacing"
+	"bidwell/privacy"
+	"bidwell/rtb"
+	"bidwell/targeting"
+)
+
+// Parts are what a Bidder is made of; all are required.
+type Parts struct {
+	Catalog   *targeting.Catalog
+	Profiles  Profiles
+	Pacer     *pacing.Pacer
+	Predictor *models.Predictor
+	Sealer    *events.Sealer
+	Exchanges *exchange.Directory // the first; see [Bidder.SetExchanges]
+	Rates     *rtb.Rates
+	Salt      *[32]byte // of user hashes
+}
+
+// Bidder decides on bid requests. It is safe for concurrent use.
+type Bidder struct {
+	cfg Config
+	Parts
+	directory atomic.Pointer[directory]
+	shedder   shedder
+	draining  atomic.Bool
+
+	// admit is Pacer.Admit, made once: a method value allocates.
+	admit func(slot int32, coin uint32) bool
+}
+
+// directory is the exchanges with what the bidder keeps beside each.
+type directory struct {
+	*exchange.Directory
+	counters [256]*exchangeCounters
+	limiters [256]*limiter
+}
+
+// New returns a Bidder that is ready to serve.
+func New(cfg Config, parts Parts) (*Bidder, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if parts.Catalog == nil || parts.Profiles == nil || parts.Pacer == nil || parts.Predictor == nil ||
+		parts.Sealer == nil || parts.Exchanges == nil || parts.Rates == nil || parts.Salt == nil {
+		return nil, errors.New("bidder: a part is missing")
+	}
+	b := &Bidder{cfg: cfg, Parts: parts, admit: parts.Pacer.Admit}
+	b.shedder.maxDelay = cfg.MaxDelay
+	b.SetExchanges(parts.Exchanges)
+	return b, nil
+}
+
+// SetExchanges replaces the exchange profiles. Requests under way go on with
+// the old ones.
+func (b *Bidder) SetExchanges(d *exchange.Directory) {
+	next := &directory{Directory: d}
+	old := b.directory.Load()
+	for _, ex := range d.All() {
+		next.counters[ex.ID] = newExchangeCounters(ex.Name)
+		next.limiters[ex.ID] = &limiter{}
+		if old != nil && old.limiters[ex.ID] != nil {
+			next.limiters[ex.ID] = old.limiters[ex.ID]
+		}
+	}
+	b.directory.Store(next)
+}
+
+// Exchange is the current profile of an exchange, or nil.
+func (b *Bidder) Exchange(id rtb.ExchangeID) *exchange.Exchange { return b.directory.Load().ByID(id) }
+
+// bid decides on s.request, which came from s.exchange, and fills s.response.
+func (b *Bidder) bid(s *scratch) {
+	req, resp := &s.request, &s.response
+	resp.RequestID = req.ID
+	resp.Reason = b.open(s)
+	if resp.Reason != rtb.BidMade {
+		return
+	}
+
+	x := b.Catalog.Index()
+	x.Begin(&s.matches, &s.context)
+	reason := rtb.BidMade // the one that came furthest
+	for i := range req.Imps {
+		imp := &req.Imps[i]
+		if imp.Broken {
+			continue
+		}
+		x.Match(&s.matches, imp)
+		if len(s.matches.Candidates) == 0 {
+			reason = max(reason, s.matches.Reason)
+			continue
+		}
+		b.price(s, imp)
+		if why := b.offer(s, imp); why != rtb.BidMade {
+			reason = max(reason, why)
+		}
+		if s.exchange.MaxBids > 0 && len(resp.Bids) == s.exchange.MaxBids {
+			break
+		}
+	}
+	if req.AllImps && len(resp.Bids) > 0 && len(resp.Bids) < len(req.Imps) {
+		b.withdraw(s, rtb.NotAllImps)
+		return
+	}
+	if len(resp.Bids) == 0 {
+		resp.Reason = cmp.Or(reason, rtb.NoUsableImp)
+	}
+}
+
+// open decides what holds for the whole request: seat, currency, permissions
+// and the user. It returns BidMade if bidding may go on.
+func (b *Bidder) open(s *scratch) rtb.NoBid {
+	req := &s.request
+	req.Exchange = s.exchange.ID
+	if !s.deadline.After(s.now) {
+		return rtb.TooLate
+	}
+	if s.response.Currency = b.currency(s); s.response.Currency == (rtb.Currency{}) {
+		return rtb.CurrencyUnknown
+	}
+
+	permissions := privacy.Decide(&req.Signals)
+	if !permissions.Bid {
+		return rtb.UserOptedOut
+	}
+	if permissions.Profile {
+		identify(req, b.Salt)
+	}
+	privacy.Redact(req, permissions)
+	if len(req.Users) > 0 {
+		// A profile that cannot be read in time is an unknown user.
+		if b.Profiles.Profile(s.now, s.deadline, req.Users, &s.user) != nil {
+			s.user.Reset()
+		}
+		if s.user.OptedOut {
+			s.user.Reset()
+			req.Users = req.Users[:0]
+		}
+	}
+
+	s.context.Request = req
+	s.context.User = &s.user
+	s.context.Now = s.now
+	s.context.Rates = b.Rates
+	s.context.Seat = s.exchange.Form.Seat
+	s.context.Coin = rand.Uint64()
+	s.context.Admit = b.admit
+	return rtb.BidMade
+}
+
+// currency is the one to answer in: the account's if the request allows it,
+// else the first that it names and the rates know, and zero if there is none.
+// A request that names none is answered in the exchange's default.
+func (b *Bidder) currency(s *scratch) rtb.Currency {
+	allowed := s.request.Currencies
+	if len(allowed) == 0 {
+		if b.Rates.Knows(s.exchange.DefaultCurrency) {
+			return s.exchange.DefaultCurrency
+		}
+		return rtb.Currency{}
+	}
+	var first rtb.Currency
+	for _, c := range allowed {
+		if c == b.Rates.Account() {
+			return c
+		}
+		if first == (rtb.Currency{}) && b.Rates.Knows(c) {
+			first = c
+		}
+	}
+	return first
+}
+
+// offer is the price of one candidate.
+type offer struct {
+	candidate int32
+	reason    rtb.NoBid // why it may not be made; BidMade otherwise
+	ctr       float64
+	value     rtb.Money // of one impression, in the account currency
+	price     rtb.Money // what it would bid, in the account currency
+}
+
+// price fills s.offers with the candidates of imp in s.matches.
+func (b *Bidder) price(s *scratch, imp *rtb.Imp) {
+	s.features.Begin(&s.request, imp, &s.user, s.now)
+	b.Predictor.Begin(&s.features)
+	s.offers = s.offers[:0]
+	for i := range s.matches.Candidates {
+		c := &s.matches.Candidates[i]
+		s.features.Candidate(c.LineItem, c.Creative, c.Size)
+		o := offer{candidate: int32(i), ctr: b.Predictor.Predict(&s.features)}
+		o.value = models.Value(c.LineItem.Goal, o.ctr, 0)
+		o.price = o.value
+		floor := max(c.Floor, b.secondsFloor(imp, c), 1)
+		if deal := dealOf(imp, c); deal != nil && auctionOf(&s.request, deal) == fixedPrice {
+			o.price = min(o.value, floor)
+		}
+		if o.value < floor {
+			o.reason = rtb.BelowFloor
+		}
+		s.offers = append(s.offers, o)
+	}
+}
+
+// fixedPrice is the auction type of a deal whose floor is its price (OpenRTB
+// 2.6, 3.2.12).
+const fixedPrice = 3
+
+func auctionOf(req *rtb.Request, deal *rtb.Deal) uint16 {
+	if deal.Auction != 0 {
+		return deal.Auction
+	}
+	return req.Auction
+}
+
+func dealOf(imp *rtb.Imp, c *targeting.Candidate) *rtb.Deal {
+	if c.Deal < 0 {
+		return nil
+	}
+	return &imp.Deals[c.Deal]
+}
+
+// secondsFloor is the floor that a pod's price per second makes for the
+// duration of the candidate, in the account currency.
+func (b *Bidder) secondsFloor(imp *rtb.Imp, c *targeting.Candidate) rtb.Money {
+	slot := &imp.Video
+	if c.Creative.Media == rtb.Audio {
+		slot = &imp.Audio
+	}
+	if slot.MinCPMPerSecond == 0 || c.Creative.Duration == 0 {
+		return 0
+	}
+	if slot.MinCPMPerSecond > rtb.MaxMoney/3600 {
+		return rtb.MaxMoney
+	}
+	floor, ok := b.Rates.ToAccount(slot.MinCPMPerSecond*rtb.Money(c.Creative.Duration/time.Second), imp.FloorCur)
+	if !ok {
+		return rtb.MaxMoney
+	}
+	return floor
+}
+
+// offer makes the best of s.offers that there is money for the bid on imp.
+func (b *Bidder) offer(s *scratch, imp *rtb.Imp) rtb.NoBid {
+	reason := rtb.BelowFloor
+	for {
+		best := -1
+		for i := range s.offers {
+			if s.offers[i].reason == rtb.BidMade && (best < 0 || s.offers[i].price > s.offers[best].price) {
+				best = i
+			}
+		}
+		if best < 0 {
+			return reason
+		}
+		o := &s.offers[best]
+		c := &s.matches.Candidates[o.candidate]
+		if !b.Pacer.Take(c.LineItem.Slot, o.price, s.now) {
+			o.reason, reason = rtb.BudgetSpent, rtb.BudgetSpent
+			continue
+		}
+		b.add(s, imp, c, o)
+		return rtb.BidMade
+	}
+}
+
+// add appends the bid that o is to the response, with its token.
+func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer) {
+	resp := &s.response
+	resp.Bids = append(resp.Bids, rtb.Bid{
+		Imp:      imp,
+		LineItem: c.LineItem,
+		Creative: c.Creative,
+		Seat:     c.LineItem.Seat,
+		Cost:     o.price,
+		Size:     c.Size,
+		Protocol: c.Protocol,
+	})
+	bid := &resp.Bids[len(resp.Bids)-1]
+	binary.LittleEndian.PutUint64(bid.ID[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(bid.ID[8:], rand.Uint64())
+	bid.Price, _ = b.Rates.FromAccount(o.price, resp.Currency)
+	if deal := dealOf(imp, c); deal != nil {
+		bid.Deal = deal.ID
+	}
+	if c.Creative.Media == rtb.Native {
+		s.native.fit(c.Creative, imp)
+		bid.NativeIDs = s.native.ids
+	}
+	event := rtb.Event{
+		Bid:      bid.ID,
+		Exchange: s.exchange.ID,
+		LineItem: c.LineItem.ID,
+		Creative: c.Creative.ID,
+		Media:    c.Creative.Media,
+		Made:     s.now,
+		Cost:     o.price,
+		Currency: resp.Currency,
+	}
+	if len(s.request.Users) > 0 {
+		event.User = s.request.Users[0]
+	}
+	n := len(s.token)
+	s.token = b.Sealer.AppendToken(s.token, &event)
+	bid.Token = s.token[n:len(s.token):len(s.token)]
+}
+
+// withdraw takes back the bids of s.response: their holds are released.
+func (b *Bidder) withdraw(s *scratch, why rtb.NoBid) {
+	for i := range s.response.Bids {
+		bid := &s.response.Bids[i]
+		b.Pacer.Release(bid.LineItem.Slot, bid.Cost, s.now, s.now)
+	}
+	s.response.Bids = s.response.Bids[:0]
+	s.response.Reason = why
+}
+
+// Settle applies one event to the budgets: the billing notice of the
+// exchange's profile turns a hold into spend, a loss releases it.
+func (b *Bidder) Settle(e *rtb.Event) {
+	slot, known := b.Pacer.SlotOf(e.LineItem)
+	ex := b.Exchange(e.Exchange)
+	if !known || ex == nil {
+		return
+	}
+	switch e.Type {
+	case rtb.EventLoss:
+		b.Pacer.Release(slot, e.Cost, e.Made, e.Time)
+	case billing(ex.Billing):
+		if paid, ok := b.Rates.ToAccount(e.Price, e.Currency); ok && paid > 0 {
+			b.Pacer.Settle(slot, e.Cost, paid, e.Made, e.Time)
+		}
+	}
+}
+
+// billing is the event that spends money where an exchange bills by n.
+func billing(n exchange.Notice) rtb.EventType {
+	switch n {
+	case exchange.NURL:
+		return rtb.EventWin
+	case exchange.BURL:
+		return rtb.EventBill
+	}
+	return rtb.EventView
+}
+
+// OpenPrice reads a price macro as the profile of the exchange says. It is the
+// Price of [track.Parts].
+func (b *Bidder) OpenPrice(id rtb.ExchangeID, macro []byte) (rtb.Money, error) {
+	ex := b.Exchange(id)
+	if ex == nil || len(macro) == 0 {
+		return 0, track.ErrNoPrice
+	}
+	return ex.Price.Open(macro)
+}

@@ -1,0 +1,180 @@
+package bidder
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"bidwell/bidder/openrtb"
+	"bidwell/rtb"
+)
+
+// ErrUnknownExchange means that no exchange has the given name.
+type ErrUnknownExchange string
+
+func (e ErrUnknownExchange) Error() string { return fmt.Sprintf("no exchange is called %q", string(e)) }
+
+// Explain decides on body as [Bidder.Serve] would at now, holds no money for
+// it, and says what became of every line item. It is for people: it allocates
+// and takes its time.
+func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanation, error) {
+	dir := b.directory.Load()
+	ex := dir.Lookup([]byte(name))
+	if ex == nil {
+		return rtb.Explanation{}, ErrUnknownExchange(name)
+	}
+	s := newScratch()
+	s.exchange, s.now = ex, now
+	if err := openrtb.Decode(body, &s.request); err != nil {
+		return rtb.Explanation{}, fmt.Errorf("read the request: %w", err)
+	}
+	s.deadline = now.Add(time.Minute) // reading an explanation is not a race
+
+	out := rtb.Explanation{Exchange: name, Imps: []rtb.ImpExplanation{}}
+	resp := &s.response
+	resp.RequestID = s.request.ID
+	if resp.Reason = b.open(s); resp.Reason != rtb.BidMade {
+		out.Outcome = resp.Reason.String()
+		return out, nil
+	}
+	x := b.Catalog.Index()
+	x.Begin(&s.matches, &s.context)
+	reason := rtb.BidMade
+	for i := range s.request.Imps {
+		imp := &s.request.Imps[i]
+		explained, why := b.explainImp(s, imp)
+		if !imp.Broken {
+			reason = max(reason, why)
+		}
+		out.Imps = append(out.Imps, explained)
+	}
+	if s.request.AllImps && len(resp.Bids) > 0 && len(resp.Bids) < len(s.request.Imps) {
+		b.withdraw(s, rtb.NotAllImps)
+		reason = rtb.NotAllImps
+	}
+	if len(resp.Bids) == 0 {
+		out.Outcome = cmp.Or(reason, rtb.NoUsableImp).String()
+		return out, nil
+	}
+	out.Outcome = rtb.BidMade.String()
+	answer := openrtb.AppendResponse(nil, resp, &ex.Form)
+	for i := range resp.Bids { // the token of an explanation must not count as a notice
+		answer = bytes.ReplaceAll(answer, resp.Bids[i].Token, []byte("TOKEN"))
+	}
+	out.Answer = string(answer)
+	b.withdraw(s, rtb.BidMade)
+	return out, nil
+}
+
+// explainImp bids on one imp and reports what every line item came to.
+func (b *Bidder) explainImp(s *scratch, imp *rtb.Imp) (rtb.ImpExplanation, rtb.NoBid) {
+	out := rtb.ImpExplanation{ID: string(imp.ID.Text()), LineItems: []rtb.LineItemExplanation{}}
+	floor, known := b.Rates.ToAccount(imp.Floor, cmp.Or(imp.FloorCur, rtb.USD))
+	if out.FloorCPM = string(floor.AppendCPM(nil)); !known {
+		out.FloorCPM = "unknown currency"
+	}
+	if imp.Broken {
+		out.Outcome = rtb.NoUsableImp.String()
+		return out, rtb.NoUsableImp
+	}
+
+	x := b.Catalog.Index()
+	x.Match(&s.matches, imp)
+	why := s.matches.Reason
+	offered := map[rtb.LineItemID]rtb.LineItemExplanation{}
+	if len(s.matches.Candidates) > 0 {
+		b.price(s, imp)
+		why = b.offer(s, imp)
+		for rank, l := range b.explainOffers(s, imp, why == rtb.BidMade) {
+			if l.Stage == "bid" || l.Stage == "auction" {
+				l.Rank = rank + 1
+			}
+			offered[s.matches.Candidates[s.offers[rank].candidate].LineItem.ID] = l
+		}
+	}
+	out.Outcome = why.String()
+
+	x.Explain(&s.matches, imp, func(item *rtb.LineItem, creative *rtb.Creative, reason rtb.NoBid) {
+		l, ok := offered[item.ID]
+		if !ok {
+			if reason == rtb.BidMade {
+				reason = rtb.Outbid // more could serve than are looked at, and all have a higher ceiling
+			}
+			l = rtb.LineItemExplanation{LineItem: item.Key, Stage: stageOf(reason), Reason: reason.String()}
+			if creative != nil {
+				l.Creative = creative.Key
+			}
+		}
+		out.LineItems = append(out.LineItems, l)
+	})
+	slices.SortStableFunc(out.LineItems, func(a, b rtb.LineItemExplanation) int {
+		return cmp.Compare(rankOrLast(a.Rank), rankOrLast(b.Rank))
+	})
+	return out, why
+}
+
+// explainOffers sorts s.offers, the best first, and explains each.
+func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineItemExplanation {
+	winner := rtb.LineItemID(0)
+	if made {
+		winner = s.response.Bids[len(s.response.Bids)-1].LineItem.ID
+	}
+	slices.SortStableFunc(s.offers, func(x, y offer) int {
+		if byReason := cmp.Compare(x.reason, y.reason); byReason != 0 {
+			return byReason
+		}
+		return cmp.Compare(y.price, x.price)
+	})
+	out := make([]rtb.LineItemExplanation, len(s.offers))
+	for i, o := range s.offers {
+		c := &s.matches.Candidates[o.candidate]
+		l := &out[i]
+		*l = rtb.LineItemExplanation{
+			LineItem: c.LineItem.Key,
+			Creative: c.Creative.Key,
+			CTR:      o.ctr,
+			ValueCPM: string(o.value.AppendCPM(nil)),
+			PriceCPM: string(o.price.AppendCPM(nil)),
+			Stage:    "bid",
+		}
+		if deal := dealOf(imp, c); deal != nil {
+			l.Deal = string(deal.ID.Text())
+		}
+		reason := o.reason
+		if reason == rtb.BidMade && c.LineItem.ID != winner {
+			reason = rtb.Outbid
+		}
+		if reason != rtb.BidMade {
+			l.Stage, l.Reason = stageOf(reason), reason.String()
+		}
+	}
+	return out
+}
+
+func rankOrLast(rank int) int {
+	if rank == 0 {
+		return int(^uint(0) >> 1)
+	}
+	return rank
+}
+
+// stageOf is the part of the decision in which a reason arises.
+func stageOf(reason rtb.NoBid) string {
+	switch {
+	case reason == rtb.BidMade:
+		return "bid"
+	case reason == rtb.Outbid:
+		return "auction"
+	case reason == rtb.PacedOut || reason == rtb.BudgetSpent || reason == rtb.FrequencyCapped:
+		return "pacing"
+	case reason == rtb.BelowFloor:
+		return "price"
+	case reason <= rtb.FloorTooHigh:
+		return "match"
+	case reason < rtb.SizeMismatch:
+		return "filter"
+	}
+	return "creative"
+}
