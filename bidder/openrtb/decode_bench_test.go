@@ -12,13 +12,18 @@ import (
 	"bidwell/rtb"
 )
 
-func exemplar(tb testing.TB, name string) []byte {
+func readFile(tb testing.TB, path string) []byte {
 	tb.Helper()
-	body, err := os.ReadFile(filepath.Join("testdata", filepath.FromSlash(name)+".request.json"))
+	body, err := os.ReadFile(path)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return body
+}
+
+func exemplar(tb testing.TB, name string) []byte {
+	tb.Helper()
+	return readFile(tb, filepath.Join("testdata", filepath.FromSlash(name)+".request.json"))
 }
 
 // The two sizes run ours and the reference by turns, so that a change of the
