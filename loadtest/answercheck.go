@@ -18,7 +18,7 @@ type Violation struct {
 
 // answerCheck compares one answer to the request it is for.
 type answerCheck struct {
-	offer    *offer
+	request  *requestView
 	rates    map[string]float64 // worth of one unit in a common currency
 	perImp   int                // bids for one impression from one seat
 	fetch    func(nurl string) (string, error)
@@ -108,17 +108,17 @@ func (c *answerCheck) check(body []byte) {
 		c.fail("type", "the answer is %s, not an object", root.kind)
 		return
 	}
-	if c.offer == nil {
+	if c.request == nil {
 		c.fail("bad-request", "a bid on what is no bid request")
 		return
 	}
 	c.checkTypes("answer", root, answerFields)
-	if id := root.get("id"); !slices.ContainsFunc(c.offer.ids, func(sent *node) bool { return sameID(sent, id) }) {
-		c.fail("id", "id %s does not repeat that of the request, %s", rawOf(id), rawOf(c.offer.root.get("id")))
+	if id := root.get("id"); !slices.ContainsFunc(c.request.ids, func(sent *node) bool { return sameID(sent, id) }) {
+		c.fail("id", "id %s does not repeat that of the request, %s", rawOf(id), rawOf(c.request.root.get("id")))
 	}
 	cur := currency(root.get("cur"))
-	if !slices.ContainsFunc(c.offer.cur, func(allowed string) bool { return strings.EqualFold(allowed, cur) }) {
-		c.fail("currency", "%s is not among %v", cur, c.offer.cur)
+	if !slices.ContainsFunc(c.request.cur, func(allowed string) bool { return strings.EqualFold(allowed, cur) }) {
+		c.fail("currency", "%s is not among %v", cur, c.request.cur)
 	}
 	c.checkSeats(root, cur)
 	c.checkIdentifiers(root)
@@ -133,7 +133,7 @@ func rawOf(n *node) string {
 
 func (c *answerCheck) checkSeats(root *node, cur string) {
 	ids := map[string]bool{}
-	answered := map[*offeredImp]bool{}
+	answered := map[*impView]bool{}
 	for s, seatbid := range root.get("seatbid").list() {
 		where := fmt.Sprintf("seatbid[%d]", s)
 		c.checkTypes(where, seatbid, seatFields)
@@ -152,7 +152,7 @@ func (c *answerCheck) checkSeats(root *node, cur string) {
 			default:
 				ids[id] = true
 			}
-			imp := c.offer.imp(bid.get("impid"))
+			imp := c.request.imp(bid.get("impid"))
 			if imp == nil {
 				c.fail("impid", "%s is for an impression %s that the request does not have", where, rawOf(bid.get("impid")))
 				continue
@@ -171,16 +171,16 @@ func (c *answerCheck) checkSeats(root *node, cur string) {
 	switch {
 	case c.bids == 0:
 		c.fail("no-bids", "a 200 without a bid")
-	case c.offer.whole && len(answered) < len(c.offer.imps):
-		c.fail("allimps", "%d of %d impressions answered, all or none were wanted", len(answered), len(c.offer.imps))
+	case c.request.whole && len(answered) < len(c.request.imps):
+		c.fail("allimps", "%d of %d impressions answered, all or none were wanted", len(answered), len(c.request.imps))
 	}
 }
 
 func (c *answerCheck) checkSeat(where, seat string) {
-	if wanted := c.offer.root.get("wseat").strs(); len(wanted) > 0 && !slices.Contains(wanted, seat) {
+	if wanted := c.request.root.get("wseat").strs(); len(wanted) > 0 && !slices.Contains(wanted, seat) {
 		c.fail("seat", "%s: seat %q is not among wseat %v", where, seat, wanted)
 	}
-	if blocked := c.offer.root.get("bseat").strs(); slices.Contains(blocked, seat) {
+	if blocked := c.request.root.get("bseat").strs(); slices.Contains(blocked, seat) {
 		c.fail("seat", "%s: seat %q is blocked by bseat", where, seat)
 	}
 }
@@ -188,16 +188,16 @@ func (c *answerCheck) checkSeat(where, seat string) {
 // checkIdentifiers looks for the person's identifiers in all texts of the
 // answer but the ids that have to be repeated.
 func (c *answerCheck) checkIdentifiers(root *node) {
-	if len(c.offer.identifiers) == 0 {
+	if len(c.request.identifiers) == 0 {
 		return
 	}
 	var texts []string
 	collectTexts(root, &texts)
 	all := strings.ToLower(strings.Join(texts, "\n"))
-	for _, id := range c.offer.identifiers {
+	for _, id := range c.request.identifiers {
 		lower := strings.ToLower(id)
 		if strings.Contains(all, lower) || strings.Contains(all, strings.ToLower(url.QueryEscape(id))) {
-			c.fail("privacy", "%s, but the answer has the identifier %q", c.offer.restricted, id)
+			c.fail("privacy", "%s, but the answer has the identifier %q", c.request.restricted, id)
 		}
 	}
 }

@@ -12,7 +12,7 @@ type bidCheck struct {
 	*answerCheck
 	where string
 	bid   *node
-	imp   *offeredImp
+	imp   *impView
 	seat  string
 	cur   string
 }
@@ -111,7 +111,7 @@ func (c *bidCheck) checkDeal(deal *node) {
 
 // checkBlocked judges advertiser, category and app against the block lists.
 func (c *bidCheck) checkBlocked() {
-	request := c.offer.root
+	request := c.request.root
 	domains := c.bid.get("adomain").strs()
 	if len(domains) == 0 {
 		c.fail("adomain", "no adomain")
@@ -191,7 +191,7 @@ func (c *bidCheck) checkLists(slot *node) {
 
 func (c *bidCheck) checkLanguage() {
 	for list, field := range map[string]string{"wlang": "language", "wlangb": "langb"} {
-		wanted, has := c.offer.root.get(list).strs(), c.bid.get(field).str()
+		wanted, has := c.request.root.get(list).strs(), c.bid.get(field).str()
 		if len(wanted) > 0 && has != "" && !slices.ContainsFunc(wanted, func(w string) bool { return strings.EqualFold(w, has) }) {
 			c.fail("wlang", "%s %q is not among %v", field, has, wanted)
 		}
@@ -200,7 +200,7 @@ func (c *bidCheck) checkLanguage() {
 
 // checkDSA wants the transparency data of ext.dsa where the request demands it.
 func (c *bidCheck) checkDSA() {
-	if c.offer.dsa == nil {
+	if c.request.dsa == nil {
 		return
 	}
 	dsa := c.bid.get("ext", "dsa")
@@ -208,7 +208,7 @@ func (c *bidCheck) checkDSA() {
 		c.fail("dsa", "dsarequired, but ext.dsa does not say on whose behalf and who paid")
 		return
 	}
-	render := c.offer.dsa.get("pubrender")
+	render := c.request.dsa.get("pubrender")
 	if render.present() && render.integer() == 0 && dsa.get("adrender").integer() != 1 {
 		c.fail("dsa", "the publisher renders no transparency and neither does the ad")
 	}
@@ -288,7 +288,7 @@ func (c *bidCheck) media(adm string) int {
 }
 
 // markupMedia is what kind of ad the markup is.
-func markupMedia(adm string, imp *offeredImp) int {
+func markupMedia(adm string, imp *impView) int {
 	switch {
 	case strings.HasPrefix(adm, "{"):
 		return native

@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,8 @@ import (
 // Conform plays an exchange's certification: it sends every line of its input
 // and judges every answer by the rules of OpenRTB and of the request.
 type Conform struct {
-	URL       string
+	URL       string // without a path, requests go to /bid/ and their exchange
+	Exchange  string // for lines that do not name one; empty: generic
 	Lines     []Line
 	Encodings []string           // "plain", "gzip"; empty: both
 	Conns     int                // connections at once; 0: 4
@@ -160,8 +162,9 @@ func (c *Conform) try(w *wire, t trial) (r result) {
 	fail := func(rule, format string, args ...any) {
 		r.found = append(r.found, Violation{rule, fmt.Sprintf(format, args...)})
 	}
-	offer := readOffer(t.line.Body)
-	request := w.to.appendRequest(nil, t.line.Body, t.encoding)
+	view := readRequest(t.line.Body)
+	to := w.to.to(t.line.Exchange, c.Exchange)
+	request := to.appendRequest(nil, t.line.Body, t.encoding)
 	start := time.Now()
 	reply, err := w.do(request, start.Add(c.Timeout))
 	took := time.Since(start)
@@ -175,11 +178,11 @@ func (c *Conform) try(w *wire, t trial) (r result) {
 		return r
 	}
 	r.status = reply.status
-	if offer != nil {
-		tmax := offer.root.get("tmax").float()
+	if view != nil {
+		tmax := view.root.get("tmax").float()
 		r.late = tmax > 0 && took.Seconds()*1000 > tmax
 	}
-	if !c.expected(t.line, offer, reply.status) {
+	if !c.expected(t.line, view, reply.status) {
 		fail("status", "%d, expected %s", reply.status, expectation(t.line))
 		return r
 	}
@@ -209,7 +212,7 @@ func (c *Conform) try(w *wire, t trial) (r result) {
 		if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
 			fail("content-type", "%q", reply.contentType)
 		}
-		check := answerCheck{offer: offer, rates: c.Rates, perImp: c.PerImp, fetch: c.fetch, onlyGood: len(t.line.Expect) == 0 && t.line.broken()}
+		check := answerCheck{request: view, rates: c.Rates, perImp: c.PerImp, fetch: c.fetch, onlyGood: len(t.line.Expect) == 0 && t.line.broken()}
 		check.check(body)
 		r.bids = check.bids
 		r.found = append(r.found, check.found...)
@@ -222,7 +225,7 @@ func (l *Line) broken() bool { return l.Valid != nil && !*l.Valid }
 
 // expected judges the status. A request that breaks a rule may be answered
 // with bids on its sound impressions only if others are what is broken.
-func (c *Conform) expected(line *Line, o *offer, status int) bool {
+func (c *Conform) expected(line *Line, o *requestView, status int) bool {
 	switch {
 	case len(line.Expect) > 0:
 		return slices.Contains(line.Expect, status)
@@ -311,14 +314,14 @@ func (c *Conform) report(trials []trial, results []result) *ConformReport {
 // offers; nobody says whether it is valid.
 func (l *Line) eligible() bool {
 	if l.unlabelled {
-		o := readOffer(l.Body)
+		o := readRequest(l.Body)
 		return o != nil && o.wantsBannerOrVideo()
 	}
 	if l.Valid == nil || !*l.Valid {
 		return false
 	}
 	if l.Kind == "" {
-		o := readOffer(l.Body)
+		o := readRequest(l.Body)
 		return o != nil && o.wantsBannerOrVideo()
 	}
 	return l.Kind == "banner" || l.Kind == "video"
@@ -346,7 +349,7 @@ func (r *ConformReport) WriteText(w io.Writer) error {
 	return err
 }
 
-func sortedKeys[K interface{ ~int | ~string }, V any](m map[K]V) []K {
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

@@ -560,12 +560,12 @@ func TestReadFiles(t *testing.T) {
 	}
 	for i, want := range []string{"badv", "ext", "ext"} {
 		body := lines[3+i].Body
-		o := readOffer(body)
+		o := readRequest(body)
 		if o == nil || o.root.get(want) == nil || len(o.imps) != 1 || len(body) < 400_000 {
 			t.Errorf("line %d: %d bytes that are no request with %s", i, len(body), want)
 		}
 	}
-	if n := len(readOffer(lines[3].Body).root.get("badv").items); n != 100_000 {
+	if n := len(readRequest(lines[3].Body).root.get("badv").items); n != 100_000 {
 		t.Errorf("%d blocked, want 100000", n)
 	}
 	for _, bad := range []string{`{"body_b64":"%"}`, `{"name":"who","body_b64":null,"generate":"x"}`, `{"body_b64":null}`, `x`} {

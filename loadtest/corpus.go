@@ -19,6 +19,8 @@ type Line struct {
 	Name   string // its name or source, where the file gives one
 	Body   []byte
 
+	// Exchange is the profile it is meant for; empty when not said.
+	Exchange string
 	// Expect is the status codes that are right; empty when the file does not say.
 	Expect []int
 	// Valid is whether the request keeps the rules of OpenRTB; nil when that
@@ -35,7 +37,7 @@ const maxLine = 64 << 20
 
 // ReadFiles reads files of JSON lines. A line is either a bid request itself
 // or an object with the request in "body", or its bytes in "body_b64", beside
-// "expect", "valid", "kind" and "name" or "source". An entry with neither body
+// "expect", "valid", "kind", "exchange" and "name" or "source". An entry with neither body
 // is one of the few that are made by name because they are too long to keep.
 func ReadFiles(paths ...string) ([]Line, error) {
 	var lines []Line
@@ -88,6 +90,7 @@ func parseLine(text []byte) (Line, error) {
 		Kind     string          `json:"kind"`
 		Name     string          `json:"name"`
 		Source   string          `json:"source"`
+		Exchange string          `json:"exchange"`
 		Generate string          `json:"generate"`
 	}
 	var keys map[string]json.RawMessage
@@ -102,7 +105,7 @@ func parseLine(text []byte) (Line, error) {
 	if err := json.Unmarshal(text, &entry); err != nil {
 		return Line{}, err
 	}
-	line := Line{Name: entry.Name, Expect: entry.Expect, Valid: entry.Valid, Kind: entry.Kind}
+	line := Line{Name: entry.Name, Expect: entry.Expect, Valid: entry.Valid, Kind: entry.Kind, Exchange: entry.Exchange}
 	if line.Name == "" {
 		line.Name = entry.Source
 	}

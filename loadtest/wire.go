@@ -3,6 +3,7 @@ package loadtest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/tls"
 	"errors"
@@ -20,6 +21,7 @@ type endpoint struct {
 	host   string // for the Host header
 	path   string // with the query
 	secure bool
+	routed bool // the address had no path, so each exchange has its own
 }
 
 func parseEndpoint(address string) (endpoint, error) {
@@ -30,13 +32,22 @@ func parseEndpoint(address string) (endpoint, error) {
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return endpoint{}, fmt.Errorf("url: %q is not an http or https address", address)
 	}
-	e := endpoint{host: u.Host, path: u.RequestURI(), secure: u.Scheme == "https"}
+	e := endpoint{host: u.Host, path: u.RequestURI(), secure: u.Scheme == "https", routed: u.Path == "" || u.Path == "/"}
 	port := u.Port()
 	if port == "" {
 		port = map[bool]string{false: "80", true: "443"}[e.secure]
 	}
 	e.addr = net.JoinHostPort(u.Hostname(), port)
 	return e, nil
+}
+
+// to is the endpoint of the first exchange that is named, "generic" if none
+// is, where the address left that open.
+func (e endpoint) to(exchanges ...string) endpoint {
+	if e.routed {
+		e.path = "/bid/" + url.PathEscape(cmp.Or(append(exchanges, "generic")...))
+	}
+	return e
 }
 
 // encoding is how a body travels. gzipped also asks for a compressed answer.
@@ -55,7 +66,7 @@ func (e encoding) String() string {
 }
 
 // appendRequest appends the bytes of one HTTP/1.1 POST.
-func (e *endpoint) appendRequest(dst, body []byte, enc encoding) []byte {
+func (e endpoint) appendRequest(dst, body []byte, enc encoding) []byte {
 	dst = append(dst, "POST "...)
 	dst = append(dst, e.path...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)

@@ -60,6 +60,7 @@ Fails when a rule is broken.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&conform.URL, "url", "", "address that takes bid requests, such as http://127.0.0.1:8080/bid/generic")
+	flags.StringVar(&conform.Exchange, "exchange", "", "exchange to be, where --url has no path and the line names none (default generic)")
 	flags.StringSliceVar(&in, "in", nil, "files of JSON lines")
 	flags.StringVar(&encoding, "encoding", "both", "plain, gzip or both")
 	flags.IntVar(&conform.Conns, "conns", 4, "connections at once")

@@ -12,12 +12,12 @@ const (
 
 var mediaNames = [...]string{banner: "banner", video: "video", audio: "audio", native: "native"}
 
-// offer is a bid request as the conformance checks read it: generously, since
+// requestView is a bid request as the conformance checks read it: generously, since
 // what matters is whether the answer keeps to whatever can be understood.
-type offer struct {
+type requestView struct {
 	root  *node
 	ids   []*node // more than one where the key is repeated
-	imps  []*offeredImp
+	imps  []*impView
 	cur   []string
 	whole bool // allimps
 
@@ -26,8 +26,8 @@ type offer struct {
 	dsa         *node    // set where the answer must carry transparency data
 }
 
-// offeredImp is one impression of an offer.
-type offeredImp struct {
+// impView is one impression of a request.
+type impView struct {
 	node     *node
 	id       *node
 	sound    bool // an own id and something to sell
@@ -39,13 +39,13 @@ type offeredImp struct {
 	media    [5]*node // by mtype; nil where it is not on offer
 }
 
-// readOffer reads a request body. It returns nil where there is no object.
-func readOffer(body []byte) *offer {
+// readRequest reads a request body. It returns nil where there is no object.
+func readRequest(body []byte) *requestView {
 	root, err := parseRequest(body)
 	if err != nil || !root.isObject() {
 		return nil
 	}
-	o := &offer{root: root, cur: root.get("cur").strs(), whole: root.get("allimps").float() == 1}
+	o := &requestView{root: root, cur: root.get("cur").strs(), whole: root.get("allimps").float() == 1}
 	for i := range root.members {
 		if root.members[i].name == "id" {
 			o.ids = append(o.ids, root.members[i].value)
@@ -75,8 +75,8 @@ func readOffer(body []byte) *offer {
 	return o
 }
 
-func readImp(n *node) *offeredImp {
-	imp := &offeredImp{
+func readImp(n *node) *impView {
+	imp := &impView{
 		node: n, id: n.get("id"),
 		secure:   n.get("secure").float() == 1,
 		floor:    max(0, n.get("bidfloor").float()),
@@ -103,8 +103,8 @@ func currency(n *node) string {
 }
 
 // imp finds the impression that an answer names, a sound one if there is one.
-func (o *offer) imp(id *node) *offeredImp {
-	var found *offeredImp
+func (o *requestView) imp(id *node) *impView {
+	var found *impView
 	for _, imp := range o.imps {
 		if imp.id.present() && sameID(imp.id, id) && (found == nil || imp.sound) {
 			found = imp
@@ -114,7 +114,7 @@ func (o *offer) imp(id *node) *offeredImp {
 }
 
 // hasBroken reports whether one of the impressions is not sound.
-func (o *offer) hasBroken() bool {
+func (o *requestView) hasBroken() bool {
 	for _, imp := range o.imps {
 		if !imp.sound {
 			return true
@@ -124,7 +124,7 @@ func (o *offer) hasBroken() bool {
 }
 
 // wantsBannerOrVideo reports whether a banner or a video is on offer.
-func (o *offer) wantsBannerOrVideo() bool {
+func (o *requestView) wantsBannerOrVideo() bool {
 	for _, imp := range o.imps {
 		if imp.media[banner] != nil || imp.media[video] != nil {
 			return true
@@ -143,7 +143,7 @@ func sameID(sent, answered *node) bool {
 }
 
 // deal finds a deal of the impression.
-func (i *offeredImp) deal(id string) *node {
+func (i *impView) deal(id string) *node {
 	for _, d := range i.deals {
 		if d.get("id").str() == id {
 			return d
@@ -155,7 +155,7 @@ func (i *offeredImp) deal(id string) *node {
 // readPrivacy finds out whether the person's identifiers may be used, and what
 // they are. A short identifier could occur in an answer by chance, and one
 // that is part of another id has to; these are left out.
-func (o *offer) readPrivacy() {
+func (o *requestView) readPrivacy() {
 	r := o.root
 	first := func(a, b *node) *node {
 		if a.present() {
@@ -199,7 +199,7 @@ func (o *offer) readPrivacy() {
 	}
 }
 
-func (o *offer) usedElsewhere(id string) bool {
+func (o *requestView) usedElsewhere(id string) bool {
 	for _, n := range o.ids {
 		if strings.Contains(n.str(), id) {
 			return true
