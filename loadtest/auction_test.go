@@ -207,7 +207,7 @@ func TestClickTruth(t *testing.T) {
 			t.Errorf("seed %d: probabilities from %.5f to %.5f", seed, low, high)
 		}
 		if means[seed] < .004 || means[seed] > .016 {
-			t.Errorf("seed %d: mean %.4f, want about 0.008", seed, means[seed])
+			t.Errorf("seed %d: mean %.4f, want about 0.01", seed, means[seed])
 		}
 	}
 	o, s := someSlot(t, TrafficConfig{Seed: 1, Users: 1000}, func(o *Offer, s *Slot) bool { return s.Banner && o.User.In("runners") })

@@ -386,32 +386,32 @@ func TestExchangeCountsWhatIsWrong(t *testing.T) {
 	}
 	tests := []struct {
 		name      string
-		bidder    testBidder
+		bidder    *testBidder
 		change    func(cfg *ExchangeConfig)
 		violation string
 		problem   string
 	}{
 		{name: "below the floor", violation: "below-floor",
-			bidder: testBidder{answer: func(req *openrtb2.BidRequest, resp map[string]any) {
+			bidder: &testBidder{answer: func(req *openrtb2.BidRequest, resp map[string]any) {
 				delete(firstBid(resp), "dealid")
 				if imp := req.Imp[0]; imp.PMP == nil && imp.BidFloor > .02 {
 					firstBid(resp)["price"] = .01
 				}
 			}}},
 		{name: "negative price", violation: "price-not-positive",
-			bidder: testBidder{answer: func(_ *openrtb2.BidRequest, resp map[string]any) { firstBid(resp)["price"] = -1 }}},
+			bidder: &testBidder{answer: func(_ *openrtb2.BidRequest, resp map[string]any) { firstBid(resp)["price"] = -1 }}},
 		{name: "another currency", violation: "currency-not-offered",
-			bidder: testBidder{answer: func(_ *openrtb2.BidRequest, resp map[string]any) { resp["cur"] = "JPY" }}},
+			bidder: &testBidder{answer: func(_ *openrtb2.BidRequest, resp map[string]any) { resp["cur"] = "JPY" }}},
 		{name: "another id", problem: "wrong-id",
-			bidder: testBidder{answer: func(_ *openrtb2.BidRequest, resp map[string]any) { resp["id"] = "x" }}},
+			bidder: &testBidder{answer: func(_ *openrtb2.BidRequest, resp map[string]any) { resp["id"] = "x" }}},
 		{name: "a field of another type", problem: "bad-answer",
-			bidder: testBidder{answer: func(_ *openrtb2.BidRequest, resp map[string]any) { firstBid(resp)["price"] = "1" }}},
-		{name: "server error", problem: "status-500", bidder: testBidder{status: func(string) int { return 500 }}},
-		{name: "late", change: func(cfg *ExchangeConfig) { cfg.TMax = 1 }},
+			bidder: &testBidder{answer: func(_ *openrtb2.BidRequest, resp map[string]any) { firstBid(resp)["price"] = "1" }}},
+		{name: "server error", problem: "status-500", bidder: &testBidder{status: func(string) int { return 500 }}},
+		{name: "late", bidder: &testBidder{}, change: func(cfg *ExchangeConfig) { cfg.TMax = 1 }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			bidder := startBidder(t, &tt.bidder)
+			bidder := startBidder(t, tt.bidder)
 			card, err := RunExchange(t.Context(), testRun(bidder.URL, func(cfg *ExchangeConfig) {
 				if cfg.Auctions = 150; tt.change != nil {
 					tt.change(cfg)

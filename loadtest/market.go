@@ -96,8 +96,8 @@ type Ad struct {
 }
 
 // averageClick is the log-odds of a click before anything is known; with the
-// spread of the rest about 0.8 % of impressions are clicked.
-const averageClick = -5.55
+// spread of the rest about 1 % of impressions are clicked.
+const averageClick = -5.05
 
 // Click is the true probability of a click: a logistic function of what the
 // request says, what the ad is, and how the two suit each other, with weights

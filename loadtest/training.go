@@ -220,6 +220,31 @@ func ReadSampleAds(r io.Reader) ([]SampleAd, error) {
 	return ads, nil
 }
 
+// DefaultSampleAds is a list to learn from that is about no advertiser in
+// particular: several creatives of every usual format, so that the luck of one
+// does not colour its format.
+func DefaultSampleAds() []SampleAd {
+	var ads []SampleAd
+	add := func(n int, media rtb.Media, size rtb.Size, seconds int, format string) {
+		for i := range n {
+			ads = append(ads, SampleAd{Seconds: seconds, Ad: Ad{
+				LineItem: fmt.Sprintf("sample-%d", i+1), Creative: fmt.Sprintf("%s-%d", format, i+1), Media: media, Size: size}})
+		}
+	}
+	for _, size := range []rtb.Size{
+		{W: 320, H: 50}, {W: 320, H: 100}, {W: 300, H: 250}, {W: 728, H: 90}, {W: 160, H: 600}, {W: 300, H: 600},
+		{W: 970, H: 250}, {W: 320, H: 480},
+	} {
+		add(12, rtb.Banner, size, 0, fmt.Sprintf("banner-%dx%d", size.W, size.H))
+	}
+	for _, seconds := range []int{6, 15, 30} {
+		add(6, rtb.Video, rtb.Size{}, seconds, fmt.Sprintf("video-%ds", seconds))
+	}
+	add(8, rtb.Audio, rtb.Size{}, 15, "audio-15s")
+	add(12, rtb.Native, rtb.Size{}, 0, "native")
+	return ads
+}
+
 // fits reports whether the ad could show in a slot.
 func (a *SampleAd) fits(s *Slot) bool {
 	switch a.Media {

@@ -94,6 +94,27 @@ func TestSample(t *testing.T) {
 	}
 }
 
+// What an installation first learns from is about every format, and clicks are
+// as rare in it as in life.
+func TestDefaultSampleAds(t *testing.T) {
+	var log bytes.Buffer
+	result, err := Sample(t.Context(), SampleConfig{Traffic: TrafficConfig{Seed: 1, Users: 100_000}, Rows: 10_000, Ads: DefaultSampleAds()}, &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.CTR < .006 || result.CTR > .015 {
+		t.Errorf("CTR %.4f, want about 0.01", result.CTR)
+	}
+	if result.Auctions > 10_000 {
+		t.Errorf("%d auctions for 10,000 rows: some format has no ad", result.Auctions)
+	}
+	for _, media := range []string{"banner", "video", "audio", "native"} {
+		if n := strings.Count(log.String(), `"media":"`+media+`"`); n < 100 {
+			t.Errorf("%d rows of %s, want at least 100", n, media)
+		}
+	}
+}
+
 func TestSequenceKeepsOrder(t *testing.T) {
 	var out bytes.Buffer
 	s := newSequence(&out)

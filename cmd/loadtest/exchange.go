@@ -1,0 +1,143 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bidwell/loadtest"
+)
+
+func newExchangeCommand() *cobra.Command {
+	cfg, limits := loadtest.DefaultExchangeConfig(), loadtest.DefaultExchangeLimits()
+	var (
+		auction, start, logFile, creatives string
+		dry, asJSON                        bool
+		span                               time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "exchange",
+		Short: "Simulate a market: traffic, auctions, notices and clicks",
+		Long: `Sends simulated bid requests to a bidder, runs first- and second-price auctions and deals against what others would pay,
+calls the notices, pixels and clicks of what was won, and prints a scorecard. Who is online, what others bid and who clicks
+follow from --seed alone, so two runs differ only where the answers do. Notice addresses may name any host: they are called
+at --url. Fails when a limit does not hold; a bid that breaks a rule of its auction always does unless --max-violations says so.
+
+With --log every impression shown becomes a line of a training log for "bidwell model train --in FILE". With --dry there is no
+bidder: ads from --creatives are shown at random, clicked by the same hidden truth, until --auctions rows are written.`,
+		Example: `  loadtest exchange --url http://localhost:8080 --rate 500 --duration 1m
+  loadtest exchange --auctions 100000 --seed 7 --auction second --json --min-bids 1000
+  loadtest exchange --dry --auctions 300000 --log clicks.jsonl`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			cfg.Auction = loadtest.AuctionKind(auction)
+			if cfg.Start, err = parseStart(start); err != nil {
+				return err
+			}
+			if dry && logFile == "" {
+				return errors.New("--dry writes a training log and nothing else: name its file with --log")
+			}
+			var log io.Writer
+			out := cmd.OutOrStdout()
+			if logFile == "-" {
+				log, out = out, cmd.ErrOrStderr()
+			} else if logFile != "" {
+				file, err := os.Create(logFile)
+				if err != nil {
+					return fmt.Errorf("log: %w", err)
+				}
+				defer func() { err = errors.Join(err, file.Close()) }()
+				log = file
+			}
+			if dry {
+				return sampleLog(cmd, cfg, span, creatives, asJSON, log, out)
+			}
+			cfg.Log, cfg.Progress = log, cmd.ErrOrStderr()
+			card, err := loadtest.RunExchange(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(out, card)
+			} else {
+				err = card.WriteText(out)
+			}
+			return errors.Join(err, limits.Check(card))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&cfg.URL, "url", cfg.URL, "the bidder's public listener")
+	flags.StringSliceVar(&cfg.Exchanges, "exchange", []string{"generic"}, "exchanges to be, by their names in POST /bid/NAME")
+	flags.Float64Var(&cfg.Rate, "rate", 0, "bid requests a second; 0 as fast as answers come")
+	flags.DurationVar(&cfg.Duration, "duration", 0, "how long; 0 until --auctions are held or the run is interrupted")
+	flags.IntVar(&cfg.Auctions, "auctions", 0, "bid requests to send; 0 until --duration")
+	flags.IntVar(&cfg.Users, "users", cfg.Users, "simulated people")
+	flags.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "of everything that is drawn")
+	flags.StringVar(&auction, "auction", string(cfg.Auction), "first or second price, or mixed: each publisher its own")
+	flags.IntVar(&cfg.Conns, "conns", cfg.Conns, "connections for bid requests, and as many for notices")
+	flags.BoolVar(&cfg.Notices, "notices", cfg.Notices, "call notices, pixels and clicks")
+	flags.DurationVar(&cfg.TMax, "tmax", 0, "deadline in every request; 0 each publisher's own, 80 to 300 ms")
+	flags.DurationVar(&cfg.Grace, "grace", cfg.Grace, "how long to wait for an answer that is late")
+	flags.StringVar(&start, "start", "", `when simulated time begins, RFC 3339 or "now" (default a fixed Monday noon)`)
+	flags.DurationVar(&cfg.Step, "step", 0, "simulated time between two auctions (default real time at --rate, or 1ms)")
+	flags.StringVar(&logFile, "log", "", "file for the training log; - for standard output")
+	flags.BoolVar(&dry, "dry", false, "without a bidder: only the training log")
+	flags.StringVar(&creatives, "creatives", "", "for --dry: CSV with the columns creative,line_item,media,width,height,seconds (default a list of all formats)")
+	flags.DurationVar(&span, "span", 7*24*time.Hour, "for --dry: simulated time that the log covers")
+	flags.IntVar(&limits.MinBids, "min-bids", 0, "fail with fewer bids")
+	flags.IntVar(&limits.MinWins, "min-wins", 0, "fail with fewer wins")
+	flags.Float64Var(&limits.MinBidRate, "min-bid-rate", 0, "fail when the share of auctions with a bid is lower")
+	flags.Float64Var(&limits.MaxLate, "max-late", limits.MaxLate, "fail when the share of answers after tmax is higher")
+	flags.IntVar(&limits.MaxErrors, "max-errors", limits.MaxErrors, "fail with more auctions without a usable answer")
+	flags.IntVar(&limits.MaxViolations, "max-violations", limits.MaxViolations, "fail with more bids that break a rule of their auction; -1 no limit")
+	flags.IntVar(&limits.MaxFailedNotices, "max-failed-notices", limits.MaxFailedNotices, "fail with more failed notices")
+	flags.DurationVar(&limits.MaxP99, "max-p99", 0, "fail when p99 of the time to answer is higher")
+	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+func parseStart(text string) (time.Time, error) {
+	switch text {
+	case "":
+		return time.Time{}, nil
+	case "now":
+		return time.Now(), nil
+	}
+	start, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return start, fmt.Errorf(`start: %q is neither "now" nor a time such as 2026-01-05T12:00:00Z`, text)
+	}
+	return start, nil
+}
+
+// sampleLog writes a training log without a bidder.
+func sampleLog(cmd *cobra.Command, cfg loadtest.ExchangeConfig, span time.Duration, creatives string, asJSON bool, log, out io.Writer) error {
+	ads := loadtest.DefaultSampleAds()
+	if creatives != "" {
+		file, err := os.Open(creatives)
+		if err != nil {
+			return fmt.Errorf("creatives: %w", err)
+		}
+		defer file.Close()
+		if ads, err = loadtest.ReadSampleAds(file); err != nil {
+			return err
+		}
+	}
+	result, err := loadtest.Sample(cmd.Context(), loadtest.SampleConfig{
+		Traffic: loadtest.TrafficConfig{Seed: cfg.Seed, Users: cfg.Users, Exchanges: cfg.Exchanges, Auction: cfg.Auction, TMax: cfg.TMax},
+		Rows:    cfg.Auctions, Start: cfg.Start, Span: span, Ads: ads,
+	}, log)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(out, result)
+	}
+	_, err = fmt.Fprintf(out, "%d impressions of %d auctions, %d clicks, CTR %.2f%%, %d conversions\n",
+		result.Rows, result.Auctions, result.Clicks, 100*result.CTR, result.Conversions)
+	return err
+}

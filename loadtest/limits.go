@@ -1,0 +1,67 @@
+package loadtest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ExchangeLimits are what a run of the market must hold to pass. A negative
+// maximum, and a zero minimum or MaxP99, sets no limit.
+type ExchangeLimits struct {
+	MinBids, MinWins int
+	MinBidRate       float64 // share of auctions with a bid
+	MaxLate          float64 // share of answers after tmax
+	MaxErrors        int
+	MaxViolations    int
+	MaxFailedNotices int
+	MaxP99           time.Duration
+}
+
+// DefaultExchangeLimits allow no bid that breaks a rule of its auction, and
+// nothing else limits.
+func DefaultExchangeLimits() ExchangeLimits {
+	return ExchangeLimits{MaxLate: -1, MaxErrors: -1, MaxFailedNotices: -1}
+}
+
+// Check reports every limit that does not hold.
+func (l ExchangeLimits) Check(c *Scorecard) error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Bids < l.MinBids {
+		fail("%d bids, want at least %d", c.Bids, l.MinBids)
+	}
+	if c.Wins < l.MinWins {
+		fail("%d wins, want at least %d", c.Wins, l.MinWins)
+	}
+	if c.BidRate < l.MinBidRate {
+		fail("bid rate %.3f, want at least %.3f", c.BidRate, l.MinBidRate)
+	}
+	if l.MaxLate >= 0 && c.LateRate > l.MaxLate {
+		fail("%.4f of the answers are late, want at most %.4f", c.LateRate, l.MaxLate)
+	}
+	if n := sumCounts(c.Errors); l.MaxErrors >= 0 && n > l.MaxErrors {
+		fail("%d errors %v, want at most %d", n, c.Errors, l.MaxErrors)
+	}
+	if n := sumCounts(c.Violations); l.MaxViolations >= 0 && n > l.MaxViolations {
+		fail("%d violations %v, want at most %d", n, c.Violations, l.MaxViolations)
+	}
+	failed := 0
+	for _, n := range c.Notices {
+		failed += n.Failed
+	}
+	if l.MaxFailedNotices >= 0 && failed > l.MaxFailedNotices {
+		fail("%d notices failed, want at most %d", failed, l.MaxFailedNotices)
+	}
+	if p99 := time.Duration(c.P99 * float64(time.Millisecond)); l.MaxP99 > 0 && p99 > l.MaxP99 {
+		fail("p99 is %v, want at most %v", p99, l.MaxP99)
+	}
+	return errors.Join(errs...)
+}
+
+func sumCounts(counts map[string]int) (n int) {
+	for _, count := range counts {
+		n += count
+	}
+	return n
+}
