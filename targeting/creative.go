@@ -22,16 +22,28 @@ const (
 	nonLinear = 2
 )
 
+// demands are what a request may ask of creatives beyond their slot, and what
+// a creative has to be asked.
+type demands uint8
+
+const (
+	demandCategories   demands = 1 << iota // the creative has some that may be blocked
+	demandAdvertisers                      // likewise
+	demandDeal                             // the deal is for named advertisers
+	demandApps                             // it advertises an app
+	demandSecure                           // it is not secure
+	demandLanguage                         // it has one
+	demandNative                           // it is native
+	demandTransparency                     // it has none
+)
+
 // creative is what the checks of a creative need.
 type creative struct {
-	media      rtb.Media
-	protocol   uint8
-	bannerType uint8
-	secure     bool
-	linear     bool
-	transparent,
-	hasLanguage,
-	hasBundle bool
+	media       rtb.Media
+	protocol    uint8
+	bannerType  uint8
+	linear      bool
+	demands     demands
 	size        uint32
 	mimes       rtb.Mimes
 	bitrate     uint32
@@ -43,25 +55,30 @@ type creative struct {
 	advertisers []uint32 // with the domains above them
 }
 
+// fitting is how a creative would be shown.
+type fitting struct {
+	size     rtb.Size
+	protocol uint8
+	deal     int16
+	floor    rtb.Money
+}
+
 func (x *Index) compileCreative(c *rtb.Creative) (creative, error) {
 	if c.Media < rtb.Banner || c.Media > rtb.Native {
 		return creative{}, fmt.Errorf("media: %d is no kind of ad", c.Media)
 	}
 	f := creative{
-		media:       c.Media,
-		protocol:    c.Protocol,
-		bannerType:  c.BannerType,
-		secure:      c.Secure,
-		linear:      c.Linear,
-		transparent: c.DSA != nil,
-		hasLanguage: c.Language != "",
-		hasBundle:   c.Bundle != "",
-		size:        sizeKey(c.Size),
-		mimes:       c.Mime,
-		bitrate:     c.Bitrate,
-		duration:    c.Duration,
-		attributes:  c.Attributes,
-		api:         c.API,
+		media:      c.Media,
+		protocol:   c.Protocol,
+		bannerType: c.BannerType,
+		linear:     c.Linear,
+		demands:    demandDeal,
+		size:       sizeKey(c.Size),
+		mimes:      c.Mime,
+		bitrate:    c.Bitrate,
+		duration:   c.Duration,
+		attributes: c.Attributes,
+		api:        c.API,
 	}
 	if c.Media != rtb.Banner && c.MimeAll != 0 {
 		f.mimes = c.MimeAll
@@ -69,7 +86,7 @@ func (x *Index) compileCreative(c *rtb.Creative) (creative, error) {
 	if c.Skippable {
 		f.attributes.Add(attrSkippable)
 	}
-	if f.hasBundle {
+	if c.Bundle != "" {
 		f.bundle = x.adApps.intern(c.Bundle)
 	}
 	for _, category := range c.Categories {
@@ -88,32 +105,68 @@ func (x *Index) compileCreative(c *rtb.Creative) (creative, error) {
 		}
 	}
 	f.advertisers = rising(f.advertisers)
+	for _, d := range [...]struct {
+		demands
+		asked bool
+	}{
+		{demandCategories, len(f.categories) > 0},
+		{demandAdvertisers, len(f.advertisers) > 0},
+		{demandApps, c.Bundle != ""},
+		{demandSecure, !c.Secure},
+		{demandLanguage, c.Language != ""},
+		{demandNative, c.Media == rtb.Native},
+		{demandTransparency, c.DSA == nil},
+	} {
+		if d.asked {
+			f.demands |= d.demands
+		}
+	}
 	return f, nil
 }
 
-// fit checks one creative against imp in the order of rtb.NoBid, and says
-// what size and protocol it would be answered with.
-func (m *Matches) fit(f *creative, c *rtb.Creative, item *rtb.LineItem, imp *rtb.Imp, out *Candidate) rtb.NoBid {
+// demand is what a request asks of creatives.
+func demand(req *rtb.Request) demands {
+	d := demandNative
+	if len(req.Blocked.Categories) > 0 {
+		d |= demandCategories
+	}
+	if len(req.Blocked.Advertisers) > 0 {
+		d |= demandAdvertisers
+	}
+	if len(req.Blocked.Apps) > 0 {
+		d |= demandApps
+	}
+	if len(req.Languages) > 0 {
+		d |= demandLanguage
+	}
+	if req.DSA.Required == 2 || req.DSA.Required == 3 {
+		d |= demandTransparency
+	}
+	return d
+}
+
+// fit checks creative i of a line item against imp in the order of rtb.NoBid,
+// and says how it would be shown.
+func (m *Matches) fit(f *creative, item *rtb.LineItem, i int, imp *rtb.Imp, s *fitting) rtb.NoBid {
 	var reason rtb.NoBid
-	out.Size, out.Protocol = rtb.Size{}, 0
 	switch f.media {
 	case rtb.Banner:
 		if !imp.HasBanner {
 			return rtb.MediaMismatch
 		}
+		s.size = rtb.Size{W: uint16(f.size >> 16), H: uint16(f.size)}
 		reason = fitBanner(f, &imp.Banner)
-		out.Size = c.Size
 	case rtb.Video:
 		if !imp.HasVideo {
 			return rtb.MediaMismatch
 		}
-		out.Protocol, reason = fitStream(f, &imp.Video)
-		out.Size = rtb.Size{W: imp.Video.W, H: imp.Video.H}
+		s.size = rtb.Size{W: imp.Video.W, H: imp.Video.H}
+		s.protocol, reason = fitStream(f, &imp.Video)
 	case rtb.Audio:
 		if !imp.HasAudio {
 			return rtb.MediaMismatch
 		}
-		out.Protocol, reason = fitStream(f, &imp.Audio)
+		s.protocol, reason = fitStream(f, &imp.Audio)
 	case rtb.Native:
 		if !imp.HasNative {
 			return rtb.MediaMismatch
@@ -123,29 +176,34 @@ func (m *Matches) fit(f *creative, c *rtb.Creative, item *rtb.LineItem, imp *rtb
 	if reason != rtb.BidMade {
 		return reason
 	}
-
-	req := m.context.Request
-	if len(f.categories) > 0 && len(req.Blocked.Categories) > 0 && m.blockedCategories().hasAny(f.categories) {
-		return rtb.CreativeCategoryBlocked
+	if asked := m.demands & f.demands; asked != 0 {
+		return m.satisfy(asked, f, &item.Creatives[i], item, imp, s)
 	}
-	if len(f.advertisers) > 0 && len(req.Blocked.Advertisers) > 0 && m.blockedAdvertisers().hasAny(f.advertisers) {
+	return rtb.BidMade
+}
+
+// satisfy checks what is asked of a creative beyond its slot.
+func (m *Matches) satisfy(asked demands, f *creative, c *rtb.Creative, item *rtb.LineItem, imp *rtb.Imp, s *fitting) (reason rtb.NoBid) {
+	switch {
+	case asked&demandCategories != 0 && m.blockedCategories().hasAny(f.categories):
+		return rtb.CreativeCategoryBlocked
+	case asked&demandAdvertisers != 0 && m.blockedAdvertisers().hasAny(f.advertisers):
 		return rtb.AdvertiserBlocked
 	}
-	if m.dealNames {
-		if out.Deal, out.Floor, reason = m.dealFor(item, c); reason != rtb.BidMade {
+	if asked&demandDeal != 0 {
+		if s.deal, s.floor, reason = m.dealFor(item, c); reason != rtb.BidMade {
 			return reason
 		}
 	}
-	if f.hasBundle && len(req.Blocked.Apps) > 0 && m.blockedApps().has(f.bundle) {
+	switch {
+	case asked&demandApps != 0 && m.blockedApps().has(f.bundle):
 		return rtb.AppBlocked
-	}
-	if imp.Secure && !f.secure {
+	case asked&demandSecure != 0:
 		return rtb.NotSecure
-	}
-	if f.hasLanguage && len(req.Languages) > 0 && !speaks(req.Languages, c.Language) {
+	case asked&demandLanguage != 0 && !speaks(m.context.Request.Languages, c.Language):
 		return rtb.CreativeLanguage
 	}
-	if f.media == rtb.Native {
+	if asked&demandNative != 0 {
 		if m.context.Fit == nil {
 			return rtb.NativeAssetsMismatch
 		}
@@ -153,7 +211,7 @@ func (m *Matches) fit(f *creative, c *rtb.Creative, item *rtb.LineItem, imp *rtb
 			return reason
 		}
 	}
-	if !f.transparent && (req.DSA.Required == 2 || req.DSA.Required == 3) {
+	if asked&demandTransparency != 0 {
 		return rtb.TransparencyMissing
 	}
 	return rtb.BidMade

@@ -81,7 +81,7 @@ func hasSeat(seats [][]byte, seat string) bool {
 // deal with the lowest floor of those it names.
 func (m *Matches) auction(e *entry, item *rtb.LineItem, out *Candidate) rtb.NoBid {
 	out.Deal, out.Floor = -1, m.floor
-	m.dealNames = false
+	m.demands &^= demandDeal
 	if e.needs&needDeals == 0 {
 		if m.open == rtb.DealMissing {
 			return rtb.DealMissing
@@ -139,7 +139,7 @@ func (m *Matches) dealFor(item *rtb.LineItem, c *rtb.Creative) (index int16, flo
 		case d.floor > m.item.ceiling:
 			why = rtb.FloorTooHigh
 		case len(d.Advertisers) > 0 && c == nil:
-			m.dealNames = true
+			m.demands |= demandDeal
 		case len(d.Advertisers) > 0 && !coversAll(d.Advertisers, c.Advertisers):
 			why = rtb.AdvertiserBlocked
 		}

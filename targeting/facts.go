@@ -203,6 +203,9 @@ func (m *Matches) blockedCategories() *flags {
 				f.adCategories.add(uint32(n))
 			}
 		}
+		if len(f.adCategories.list) == 0 {
+			m.demands &^= demandCategories // none of ours: ask no more
+		}
 	}
 	return &f.adCategories
 }
@@ -217,6 +220,9 @@ func (m *Matches) blockedAdvertisers() *flags {
 				f.advertisers.add(uint32(n))
 			}
 		}
+		if len(f.advertisers.list) == 0 {
+			m.demands &^= demandAdvertisers // none of ours: ask no more
+		}
 	}
 	return &f.advertisers
 }
@@ -230,6 +236,9 @@ func (m *Matches) blockedApps() *flags {
 			if n := m.index.adApps.find(bundle); n >= 0 {
 				f.adApps.add(uint32(n))
 			}
+		}
+		if len(f.adApps.list) == 0 {
+			m.demands &^= demandApps // none of ours: ask no more
 		}
 	}
 	return &f.adApps

@@ -96,29 +96,32 @@ func (m *Matches) hour(r *rules) int {
 
 // choose takes one of the creatives that fit, each with the same probability.
 func (x *Index) choose(m *Matches, imp *rtb.Imp, e *entry, item *rtb.LineItem, out *Candidate) rtb.NoBid {
-	var best Candidate
-	fitting := uint64(0)
-	furthest := rtb.MediaMismatch
+	fits := uint64(0)
+	chosen, furthest := -1, rtb.MediaMismatch
 	creatives := x.creativesOf(e)
 	for i := range creatives {
-		c := &item.Creatives[i]
-		switch reason := m.fit(&creatives[i], c, item, imp, out); {
-		case reason == rtb.BidMade:
-			fitting++
+		s := fitting{deal: out.Deal, floor: out.Floor}
+		reason := m.fit(&creatives[i], item, i, imp, &s)
+		if reason == rtb.BidMade {
+			fits++
 			// The nth takes the place of the one before in one of n cases.
-			if fitting == 1 || coin(m.context.Coin, e.id+uint32(fitting)*spread32)%fitting == 0 {
-				best = *out
-				best.Creative = c
+			if fits == 1 || coin(m.context.Coin, e.id+uint32(fits)*spread32)%fits == 0 {
+				chosen = i
+				out.Size, out.Protocol = s.size, s.protocol
+				if m.demands&demandDeal != 0 {
+					out.Deal, out.Floor = s.deal, s.floor
+				}
 			}
-		case fitting == 0 && (out.Creative == nil || rankOf(reason) > rankOf(furthest)):
-			furthest = reason
-			out.Creative = c
+		} else if fits == 0 && (chosen < 0 || reason > furthest) {
+			chosen, furthest = i, reason
 		}
 	}
-	if fitting == 0 {
+	if chosen >= 0 {
+		out.Creative = &item.Creatives[chosen]
+	}
+	if fits == 0 {
 		return furthest
 	}
-	*out = best
 	return rtb.BidMade
 }
 

@@ -59,12 +59,12 @@ type Matches struct {
 	rank  uint16 // of the reason of the line item that came furthest
 	level int8   // which late bitsets may be applied
 
-	open      rtb.NoBid // why the open auction is closed; BidMade if it is not
-	floor     rtb.Money // of the open auction
-	least     rtb.Money // the lowest floor there is
-	deals     []deal
-	item      *entry // whose deals are being compared
-	dealNames bool   // one of them names advertisers
+	open    rtb.NoBid // why the open auction is closed; BidMade if it is not
+	floor   rtb.Money // of the open auction
+	least   rtb.Money // the lowest floor there is
+	deals   []deal
+	item    *entry // whose deals are being compared
+	demands demands
 
 	tags    flags   // the user's segments that line items name
 	clocks  []clock // by time zone of the Index
@@ -79,6 +79,7 @@ func (x *Index) Begin(m *Matches, c *Context) {
 	m.context = c
 	m.now = nanoseconds(c.Now, math.MinInt64)
 	m.request.reset()
+	m.demands = demand(c.Request)
 	m.seats(x)
 
 	m.tags.clear()
@@ -122,7 +123,6 @@ func (x *Index) Match(m *Matches, imp *rtb.Imp) {
 	b.start(m, imp)
 	a.next(m)
 	b.next(m)
-	var c Candidate
 	for {
 		w := a
 		if b.head < a.head {
@@ -135,10 +135,14 @@ func (x *Index) Match(m *Matches, imp *rtb.Imp) {
 		if e.ceiling < m.least && m.rank >= rankFloor {
 			break // and all that follow
 		}
-		reason := x.check(m, imp, w.head, &c)
+		n := len(m.Candidates)
+		if n == cap(m.Candidates) {
+			m.Candidates = append(m.Candidates, Candidate{})[:n]
+		}
+		reason := x.check(m, imp, w.head, &m.Candidates[:n+1][n])
 		if reason == rtb.BidMade {
-			m.Candidates = append(m.Candidates, c)
-			if len(m.Candidates) >= limit {
+			m.Candidates = m.Candidates[:n+1]
+			if n+1 >= limit {
 				break
 			}
 		}
@@ -159,6 +163,10 @@ func (m *Matches) offer(imp *rtb.Imp) rtb.NoBid {
 	}
 	if !m.anySeat {
 		return rtb.SeatNotAllowed
+	}
+	m.demands &^= demandSecure
+	if imp.Secure {
+		m.demands |= demandSecure
 	}
 	m.auctions(imp)
 	return rtb.BidMade

@@ -142,8 +142,8 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 func BenchmarkMatch(b *testing.B) {
 	contexts := benchContexts()
 	for _, n := range []int{1_000, 10_000, 100_000} {
-		x := benchIndex(n)
 		b.Run(fmt.Sprintf("lineItems=%d", n), func(b *testing.B) {
+			x := benchIndex(n)
 			var m Matches
 			b.ReportAllocs()
 			i, found := 0, 0
@@ -164,8 +164,8 @@ func BenchmarkMatch(b *testing.B) {
 func BenchmarkLinearScan(b *testing.B) {
 	contexts := benchContexts()
 	for _, n := range []int{1_000, 10_000, 100_000} {
-		x := benchIndex(n)
 		b.Run(fmt.Sprintf("lineItems=%d", n), func(b *testing.B) {
+			x := benchIndex(n)
 			var m Matches
 			i, found := 0, 0
 			for b.Loop() {

@@ -60,6 +60,30 @@ func appendZip(dst, s []byte) []byte {
 // trimDomain cuts a domain out of what exchanges write in its place: a whole
 // URL, "www." or a wildcard before it, a port or a full stop after it.
 func trimDomain(b []byte) []byte {
+	if len(b) > 0 && b[len(b)-1] != '.' && b[0]|0x20 != 'w' && b[0] != '.' {
+		plain := true
+		for _, c := range b {
+			if notInDomain[c] {
+				plain = false
+				break
+			}
+		}
+		if plain {
+			return b
+		}
+	}
+	return trimAddress(b)
+}
+
+// notInDomain are the bytes that need a closer look.
+var notInDomain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c <= ' ' || c >= 0x7f || bytes.IndexByte([]byte("/:?#@*"), byte(c)) >= 0
+	}
+	return t
+}()
+
+func trimAddress(b []byte) []byte {
 	b = bytes.TrimSpace(b)
 	if i := bytes.IndexByte(b, '/'); i >= 0 {
 		if i+1 < len(b) && b[i+1] == '/' && (i == 0 || b[i-1] == ':') {
