@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prebid/openrtb/v20/openrtb2"
+
 	"bidwell/rtb"
 )
 
@@ -39,6 +41,7 @@ func corpus(t *testing.T, name string) *bufio.Scanner {
 func TestDecodeCorpusRequests(t *testing.T) {
 	lines := corpus(t, "requests.jsonl")
 	var req rtb.Request
+	compared := 0
 	for n := 1; lines.Scan(); n++ {
 		var sample struct {
 			Source string
@@ -50,6 +53,11 @@ func TestDecodeCorpusRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := Decode(sample.Body, &req)
+		var reference openrtb2.BidRequest
+		if plainKeys(sample.Body) && json.Unmarshal(sample.Body, &reference) == nil && reference.ID != "" && len(reference.Imp) > 0 {
+			compareRequest(t, sample.Body, err, &req, &reference)
+			compared++
+		}
 		if sample.Valid == nil || !*sample.Valid {
 			continue // may be refused; that it did not panic is enough
 		}
@@ -70,6 +78,10 @@ func TestDecodeCorpusRequests(t *testing.T) {
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
+	if compared == 0 {
+		t.Error("no sample was compared with the reference types")
+	}
+	t.Logf("%d samples compared with the reference types", compared)
 }
 
 func TestDecodeCorpusInvalid(t *testing.T) {

@@ -253,8 +253,8 @@ func compareImp(t *testing.T, imp *rtb.Imp, want *openrtb2.Imp, text func(string
 	if imp.ID != nil && (json.Unmarshal(imp.ID, &id) != nil || id != want.ID) || imp.ID == nil && want.ID != "" {
 		t.Fatalf("imp id %s, want %q", imp.ID, want.ID)
 	}
-	floor := max(0, want.BidFloor) * 1e6 // one impression, in billionths
-	if got := float64(imp.Floor); got < floor*(1-1e-12) || got > floor*(1+1e-12)+1 && floor < math.MaxInt64 {
+	floor := min(max(0, want.BidFloor)*1e6, math.MaxInt64) // one impression, in billionths
+	if got := float64(imp.Floor); got < floor*(1-1e-12) || got > floor*(1+1e-12)+1 {
 		t.Fatalf("floor %d, want %v rounded up", imp.Floor, floor)
 	}
 	text("tagid", imp.TagID, want.TagID)
