@@ -96,6 +96,7 @@ func TestHoldsStayWhereTheyWereMade(t *testing.T) {
 	later := monday.Add(10 * time.Second)
 	p.Assign(in("campaign/y"), later)
 	p.Take(0, 5*cent, later)
+	p.Assign(in("campaign/y"), later.Add(time.Second)) // nothing has changed
 
 	x := p.accounts["campaign/x"]
 	if x.held() != int64(4*cent) {

@@ -173,6 +173,9 @@ func TestClockSetBack(t *testing.T) {
 		p.Settle(0, 4*cent, 4*cent, earlier, earlier)
 		for s := range 13 * 60 { // the clock goes on
 			p.Step(earlier.Add(time.Duration(s) * time.Second))
+			if held := balance(t, p, "line-item/b").Held; held != 6*cent && s < 290 && back > HoldTimeout {
+				t.Fatalf("back by %v: after %d s %s is held, want %s", back, s, held, 6*cent)
+			}
 		}
 		p.Step(noon.Add(7 * time.Minute))
 		wantMoney(t, p, "line-item/b", 4*cent, 0)
@@ -182,18 +185,33 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
+// Between the sweep of a bucket and the end of the Step a notice may find the
+// bucket empty, or with the hold of another account.
+func TestNoticeDuringASweep(t *testing.T) {
+	p := assigned(monday, asap(1, 10*cent, 0))
+	a := p.accounts["line-item/b"]
+	p.Take(0, 4*cent, monday)
+	a.expire(p.epoch(monday.Unix()))
+	p.Settle(0, 4*cent, 3*cent, monday, monday)
+	p.Release(0, 4*cent, monday, monday)
+	wantMoney(t, p, "line-item/b", 3*cent, 0)
+	if late := balance(t, p, "line-item/b").Late; late != 3*cent || a.committed.Load() != int64(3*cent) {
+		t.Errorf("late %s, committed %d, want both %s", late, a.committed.Load(), 3*cent)
+	}
+}
+
 func TestBidsWaitForStep(t *testing.T) {
 	p := assigned(monday, asap(1, 0, 0))
 	if !p.Take(0, 1, monday.Add(2*time.Minute)) {
 		t.Error("no bid two minutes after the last Step")
 	}
-	later := monday.Add(10 * time.Minute)
+	later := monday.Add(8 * time.Minute)
 	if p.Take(0, 1, later) {
-		t.Error("a bid ten minutes after the last Step: its bucket may hold older bids")
+		t.Error("a bid eight minutes after the last Step: its bucket may hold older bids")
 	}
 	p.Step(later)
 	if !p.Take(0, 1, later) || p.Take(0, 1, monday) {
-		t.Error("after Step bids of now are refused, or those of ten minutes ago are not")
+		t.Error("after Step bids of now are refused, or those of eight minutes ago are not")
 	}
 }
 
