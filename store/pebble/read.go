@@ -1,7 +1,7 @@
 package pebble
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"os"
 	"time"
@@ -42,8 +42,9 @@ func (s *Store) OnWrite(f func(users []rtb.UserID)) {
 // ReadUsers appends to words, for each user, one word of flags and one a
 // membership, its tag in the upper half and its end in Unix seconds (zero for
 // never) in the lower; and to ends where the words of each user end. Tags that
-// mean nothing any more are left out. It does not allocate once words and ends
-// have grown. Where deadline passes it stops with [os.ErrDeadlineExceeded].
+// mean nothing any more are left out. All users are read from one state of the
+// store. It allocates what the database needs for an iterator, but no more once
+// words and ends have grown. Where deadline passes it stops with [os.ErrDeadlineExceeded].
 func (s *Store) ReadUsers(deadline time.Time, users []rtb.UserID, words []uint64, ends []int) ([]uint64, []int, error) {
 	sc := s.scratch.Get().(*scratch)
 	defer s.scratch.Put(sc)
@@ -52,34 +53,41 @@ func (s *Store) ReadUsers(deadline time.Time, users []rtb.UserID, words []uint64
 	}
 	defer s.reading.RUnlock()
 	tags := s.Tags()
-	var err error
-	for i := range users {
+	// A Get would not look at the Bloom filters of the last level, where nearly
+	// all users are, and so read a block for each unknown one.
+	it, err := s.db.NewIter(&withFilters)
+	for i := 0; err == nil && i < len(users); i++ {
 		if !deadline.IsZero() && !time.Now().Before(deadline) {
-			return words, ends, os.ErrDeadlineExceeded
+			err = os.ErrDeadlineExceeded
+			break
 		}
-		if words, err = s.readUser(sc, &users[i], tags, words); err != nil {
-			return words, ends, err
-		}
+		words, err = readUser(it, userKey(sc.key[:0], &users[i]), tags, words)
 		ends = append(ends, len(words))
+	}
+	if it != nil {
+		if closing := it.Close(); err == nil {
+			err = closing
+		}
+	}
+	if err != nil {
+		return words, ends, fmt.Errorf("read users in %s: %w", s.dir, err)
 	}
 	return words, ends, nil
 }
 
-func (s *Store) readUser(sc *scratch, user *rtb.UserID, tags []rtb.SegmentID, words []uint64) ([]uint64, error) {
+var withFilters = engine.IterOptions{UseL6Filters: true}
+
+func readUser(it *engine.Iterator, key []byte, tags []rtb.SegmentID, words []uint64) ([]uint64, error) {
 	at := len(words)
 	words = append(words, 0)
-	value, closer, err := s.db.Get(userKey(sc.key[:0], user))
-	if errors.Is(err, engine.ErrNotFound) {
-		return words, nil
+	if !it.SeekPrefixGE(key) || !bytes.Equal(it.Key(), key) {
+		return words, it.Error()
 	}
+	value, err := it.ValueAndErr()
 	if err != nil {
-		return words, fmt.Errorf("read a user in %s: %w", s.dir, err)
+		return words, err
 	}
-	words, err = appendUser(words, at, value, tags)
-	if err = errors.Join(err, closer.Close()); err != nil {
-		return words, fmt.Errorf("read a user in %s: %w", s.dir, err)
-	}
-	return words, nil
+	return appendUser(words, at, value, tags)
 }
 
 func appendUser(words []uint64, at int, value []byte, tags []rtb.SegmentID) ([]uint64, error) {
