@@ -270,6 +270,17 @@ func TestExchangeNotices(t *testing.T) {
 		t.Errorf("notices %+v, want %d wins, %d bills, %d clicks", n, wins, shown, clicks)
 	}
 	checkSums(t, card)
+
+	text := card.String()
+	for _, want := range []string{"auctions     1500 in", "spend        " + card.Spend, "notice       nurl", "exchange     generic",
+		"format       native", "line item    line-0 / banner-", "lost         102: "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the text lacks %q:\n%s", want, text)
+		}
+	}
+	if err := card.WriteText(brokenWriter{}); !errors.Is(err, errBroken) {
+		t.Errorf("text that cannot be written: %v", err)
+	}
 }
 
 // checkSums holds the parts of a scorecard against the whole.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -283,6 +284,15 @@ func printProgress(w io.Writer, elapsed time.Duration, last, now moment) {
 		float64(now.spent)/float64(rtb.Unit),
 		now.spent.CPM()/float64(max(now.impressions, 1)),
 		100*ratio(now.clicks, now.impressions))
+}
+
+// String is what [Scorecard.WriteText] writes.
+func (c *Scorecard) String() string {
+	var text strings.Builder
+	if err := c.WriteText(&text); err != nil { // a builder takes everything
+		panic(err)
+	}
+	return text.String()
 }
 
 // WriteText writes the scorecard for people.

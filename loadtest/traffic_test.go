@@ -45,9 +45,9 @@ func TestRequestsAreWellTyped(t *testing.T) {
 	seen := map[string]int{}
 	ids := map[string]bool{}
 	var bytesTotal int
-	const offers = 20_000
+	const offers = 10_000
 	for i := range offers {
-		traffic.Offer(i, marketMonday.Add(time.Duration(i)*20*time.Second), &o)
+		traffic.Offer(i, marketMonday.Add(time.Duration(i)*40*time.Second), &o)
 		bytesTotal += len(o.Body)
 		var req openrtb2.BidRequest
 		decoder := json.NewDecoder(bytes.NewReader(o.Body))
