@@ -148,11 +148,13 @@ func (s *Server) apply(ctx context.Context, texts []json.RawMessage, dryRun bool
 
 	result := &ApplyResult{DryRun: dryRun, Documents: make([]ApplyChange, 0, len(list))}
 	err := s.docs.Update(ctx, func(ctx context.Context) error {
-		for _, a := range list {
-			how, err := s.store(ctx, a.kind, a.id, a.doc)
+		for i := range list {
+			a := &list[i]
+			stored, how, err := s.store(ctx, a.kind, a.id, a.doc)
 			if err != nil {
 				return err
 			}
+			a.doc = stored
 			result.add(a, how)
 		}
 		// Only now is everything there that the documents may refer to.
@@ -178,7 +180,7 @@ func (s *Server) apply(ctx context.Context, texts []json.RawMessage, dryRun bool
 	return result, nil
 }
 
-func (r *ApplyResult) add(a applied, how Change) {
+func (r *ApplyResult) add(a *applied, how Change) {
 	switch how {
 	case Created:
 		r.Created++

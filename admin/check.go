@@ -70,6 +70,27 @@ func (c *checker) failAt(location string, value any, message string) {
 	c.errs = append(c.errs, &huma.ErrorDetail{Location: location, Message: message, Value: value})
 }
 
+var rxField = regexp.MustCompile(`^([a-z_]+(?:\[[0-9]+\])?(?:\.[a-z_]+(?:\[[0-9]+\])?)*): (.+)$`)
+
+// failAll reports what another package said is wrong: one error or a join of
+// several, each of which may begin with the name of a field and a colon.
+func (c *checker) failAll(under string, err error) {
+	if err == nil {
+		return
+	}
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range list.Unwrap() {
+			c.failAll(under, e)
+		}
+		return
+	}
+	field, message := under, err.Error()
+	if m := rxField.FindStringSubmatch(message); m != nil {
+		field, message = strings.TrimPrefix(under+"."+m[1], "."), m[2]
+	}
+	c.fail(field, nil, "%s", message)
+}
+
 var rxRequired = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
 // decode reads the JSON of a document, reports every wrong field, and puts the

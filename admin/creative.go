@@ -316,9 +316,9 @@ func (p Picture) compile() rtb.Picture {
 }
 
 // secure reports whether nothing of the ad is fetched without encryption. The
-// landing page counts as well: some exchanges check it.
+// landing page is not part of the ad.
 func (k *Creative) secure() bool {
-	addresses := []string{k.Image, k.Icon.URL, k.Main.URL, k.ImageURL, k.ClickURL, k.HTML}
+	addresses := []string{k.Image, k.Icon.URL, k.Main.URL, k.ImageURL, k.HTML}
 	for _, f := range k.MediaFiles {
 		addresses = append(addresses, f.URL)
 	}

@@ -266,13 +266,14 @@ func (s *Server) save(ctx context.Context, k *kind, id string, body []byte, want
 		if err := want.check(k, id, version); err != nil {
 			return err
 		}
+		d.head().ID = id
 		if err := s.inspect(ctx, id, d, c); err != nil {
 			return err
 		}
 		if len(c.errs) > 0 {
 			return invalid(c)
 		}
-		how, err = s.store(ctx, k, id, d)
+		d, how, err = s.store(ctx, k, id, d)
 		return err
 	})
 	if err != nil {
@@ -294,13 +295,21 @@ func invalid(c *checker) error {
 	return huma.Error422UnprocessableEntity("validation failed", c.errors()...)
 }
 
-// store writes a document unless it is already stored just so, and fills in
-// its head.
-func (s *Server) store(ctx context.Context, k *kind, id string, d document) (Change, error) {
+// store writes a document unless it is already stored just so. It returns the
+// document in its stored form, with its head.
+func (s *Server) store(ctx context.Context, k *kind, id string, d document) (document, Change, error) {
 	*d.head() = Head{}
 	body, err := json.Marshal(d)
 	if err != nil {
-		return "", err
+		return nil, "", err
+	}
+	// Once more through JSON, so that an empty list is the same as none.
+	stored := k.make()
+	if err := json.Unmarshal(body, stored); err != nil {
+		return nil, "", err
+	}
+	if body, err = json.Marshal(stored); err != nil {
+		return nil, "", err
 	}
 	have, number, version, err := s.docs.Get(ctx, k.name, id)
 	how := Updated
@@ -308,16 +317,17 @@ func (s *Server) store(ctx context.Context, k *kind, id string, d document) (Cha
 	case errors.Is(err, rtb.ErrNotFound):
 		how = Created
 	case err != nil:
-		return "", err
+		return nil, "", err
 	case bytes.Equal(have, body):
-		*d.head() = Head{ID: id, Number: number, Version: version}
-		return Unchanged, nil
+		how = Unchanged
 	}
-	if number, version, err = s.docs.Put(ctx, k.name, id, body, 0); err != nil {
-		return "", err
+	if how != Unchanged {
+		if number, version, err = s.docs.Put(ctx, k.name, id, body, 0); err != nil {
+			return nil, "", err
+		}
 	}
-	*d.head() = Head{ID: id, Number: number, Version: version}
-	return how, nil
+	*stored.head() = Head{ID: id, Number: number, Version: version}
+	return stored, how, nil
 }
 
 // inspect reports what is wrong with a document among the others: references
@@ -346,9 +356,7 @@ func (s *Server) inspect(ctx context.Context, id string, d document, c *checker)
 	switch d := d.(type) {
 	case *Exchange:
 		if s.parts.ValidateExchange != nil {
-			if err := s.parts.ValidateExchange(id, d.Profile); err != nil {
-				c.fail("profile", nil, "%v", err)
-			}
+			c.failAll("profile", s.parts.ValidateExchange(id, d.Profile))
 		}
 	case *LineItem:
 		return s.inspectCreatives(ctx, d, c)
@@ -359,9 +367,7 @@ func (s *Server) inspect(ctx context.Context, id string, d document, c *checker)
 		}
 		made := d.compile(&owner)
 		if s.parts.Answer != nil {
-			if err := s.parts.Answer(&made); err != nil {
-				c.fail("", nil, "%v", err)
-			}
+			c.failAll("", s.parts.Answer(&made))
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,7 +28,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite openapi.json")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	goleak.VerifyTestMain(m)
+}
 
 // exchangeIDs are the exchanges that the tests' bidder has.
 var exchangeIDs = map[string]rtb.ExchangeID{"generic": 1, "index": 3}
@@ -513,15 +517,13 @@ func TestListenOnLoopbackOnly(t *testing.T) {
 
 func TestServeDrains(t *testing.T) {
 	reading, release := make(chan struct{}), make(chan struct{})
-	docs := documents(t)
 	cfg := admin.DefaultConfig()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Listen = free.Addr().String()
-	free.Close()
-	server, err := admin.New(cfg, admin.Parts{Documents: docs, Ready: func() error {
+	cfg.Listen = listener.Addr().String()
+	server, err := admin.New(cfg, admin.Parts{Documents: documents(t), Ready: func() error {
 		close(reading)
 		<-release
 		return nil
@@ -529,27 +531,22 @@ func TestServeDrains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := server.Serve(t.Context()); err == nil {
+		t.Error("Serve on an address that is taken succeeded")
+	}
 	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx) }()
-
-	got := make(chan error, 1)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	served, got := make(chan error, 1), make(chan error, 1)
+	go func() { served <- server.ServeOn(ctx, listener) }()
 	go func() {
-		for { // until it listens
-			resp, err := client.Get("http://" + cfg.Listen + "/readyz")
-			if errors.Is(err, errors.ErrUnsupported) || err != nil && strings.Contains(err.Error(), "refused") {
-				continue
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+		resp, err := client.Get("http://" + cfg.Listen + "/readyz")
+		if err == nil {
+			defer resp.Body.Close()
+			if resp.StatusCode != 200 {
+				err = errors.New(resp.Status)
 			}
-			if err == nil {
-				defer resp.Body.Close()
-				if resp.StatusCode != 200 {
-					err = errors.New(resp.Status)
-				}
-			}
-			got <- err
-			return
 		}
+		got <- err
 	}()
 	<-reading
 	stop()
