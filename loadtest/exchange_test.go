@@ -486,9 +486,9 @@ func TestExchangeEnds(t *testing.T) {
 	}
 
 	bidder = startBidder(t, &testBidder{})
-	card, err = RunExchange(t.Context(), testRun(bidder.URL, func(cfg *ExchangeConfig) { cfg.Auctions, cfg.Duration = 0, 30*time.Millisecond }))
+	card, err = RunExchange(t.Context(), testRun(bidder.URL, func(cfg *ExchangeConfig) { cfg.Auctions, cfg.Duration = 0, 200*time.Millisecond }))
 	if err != nil || card.Auctions == 0 {
-		t.Fatalf("after 30 ms: %+v, %v", card, err)
+		t.Fatalf("after 200 ms: %+v, %v", card, err)
 	}
 	card, err = RunExchange(t.Context(), testRun(bidder.URL, func(cfg *ExchangeConfig) { cfg.Auctions, cfg.Rate = 60, 1000 }))
 	if err != nil || card.Seconds < .059 {

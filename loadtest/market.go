@@ -97,7 +97,7 @@ type Ad struct {
 
 // averageClick is the log-odds of a click before anything is known; with the
 // spread of the rest about 1 % of impressions are clicked.
-const averageClick = -5.05
+const averageClick = -5.15
 
 // Click is the true probability of a click: a logistic function of what the
 // request says, what the ad is, and how the two suit each other, with weights
@@ -107,13 +107,13 @@ func (m *Market) Click(o *Offer, s *Slot, ad *Ad) float64 {
 	creative := textHash(ad.Creative)
 	x := averageClick
 	x += .45 * m.weight('c', creative)
-	x += .40 * o.Publisher.taste
+	x += .55 * o.Publisher.taste
 	x += .20 * m.weight('p', creative, uint64(o.Publisher.Index))
 	x += .20 * m.weight('g', creative, textHash(o.Publisher.genre.name))
 	x += .12 * m.weight('o', textHash(u.OS))
 	x += .12 * m.weight('n', textHash(u.Country))
-	x += .15 * m.weight('t', uint64(u.DeviceType))
-	x += .15 * m.weight('z', uint64(ad.Size.W), uint64(ad.Size.H))
+	x += .25 * m.weight('t', uint64(u.DeviceType))
+	x += .25 * m.weight('z', uint64(ad.Size.W), uint64(ad.Size.H))
 	x += .10 * m.weight('h', uint64(o.local.Hour()/4))
 	x += .15 * m.weight('a', creative, uint64(u.BirthYear/12))
 	x += .30 * u.Propensity
