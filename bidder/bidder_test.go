@@ -45,7 +45,7 @@ func newFixture(tb testing.TB, items []rtb.LineItem) *fixture {
 	if f.store, err = pebble.Open(tb.TempDir(), pebble.Options{}); err != nil {
 		tb.Fatal(err)
 	}
-	cache, err := NewCache(f.store, 512<<20)
+	cache, err := NewCache(f.store, 64<<20)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -405,7 +405,7 @@ func sampleRequests(tb testing.TB, n int) [][]byte {
 }
 
 func TestBidDoesNotAllocate(t *testing.T) {
-	users := 20_000
+	users := 4_000
 	if testing.Short() {
 		users = 1_000
 	}

@@ -47,7 +47,7 @@ func DefaultConfig() Config {
 		ReadTimeout:  5 * time.Second,
 		WriteTimeout: 5 * time.Second,
 		IdleTimeout:  150 * time.Second,
-		MaxDelay:     10 * time.Millisecond,
+		MaxDelay:     25 * time.Millisecond,
 		MaxConns:     100_000,
 	}
 }

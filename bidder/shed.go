@@ -39,14 +39,21 @@ func (l *limiter) allow(now time.Time, rate int) bool {
 type shedder struct {
 	maxDelay time.Duration
 	share    atomic.Uint64 // of 2^32
+	seen     atomic.Int64  // requests in this interval
 }
 
 // shed reports whether to turn away the request with the given random number.
 func (s *shedder) shed(coin uint64) bool {
+	s.seen.Add(1)
 	return coin>>32 < s.share.Load()
 }
 
-const shedInterval = 100 * time.Millisecond
+// While fewer than shedBelow requests come in an interval, it is not they who
+// make others wait, and shedding them would not help.
+const (
+	shedInterval = 100 * time.Millisecond
+	shedBelow    = 100
+)
 
 // run adjusts the share until ctx ends.
 func (s *shedder) run(ctx context.Context) {
@@ -62,9 +69,11 @@ func (s *shedder) run(ctx context.Context) {
 		}
 		metrics.Read(sample)
 		h := sample[0].Value.Float64Histogram()
-		if before != nil {
-			s.adjust(delayQuantile(h, before, 0.9))
+		delay := time.Duration(0)
+		if before != nil && s.seen.Swap(0) >= shedBelow {
+			delay = delayQuantile(h, before, 0.9)
 		}
+		s.adjust(delay)
 		before = append(before[:0], h.Counts...)
 	}
 }
