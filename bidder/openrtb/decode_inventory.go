@@ -2,7 +2,6 @@ package openrtb
 
 import (
 	"bytes"
-	"math"
 
 	"bidwell/rtb"
 )
@@ -233,61 +232,3 @@ func languageOf(tag []byte) [2]byte {
 }
 
 func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
-
-// emptyGeo reports whether nothing is known of a place.
-func emptyGeo(g *rtb.Geo) bool {
-	return g.Country == [2]byte{} && !g.HasPoint && len(g.Region) == 0 && len(g.City) == 0 &&
-		len(g.Zip) == 0 && len(g.Metro) == 0 && !g.HasOffset
-}
-
-func (d *decoder) geo(g *rtb.Geo) {
-	*g = rtb.Geo{}
-	if is, _ := d.object(); !is {
-		return
-	}
-	var lat, lon reading
-	for key, ok := d.firstKey(); ok; key, ok = d.nextKey() {
-		switch string(key) {
-		case "country":
-			g.Country = countryOf(d.text())
-		case "region":
-			g.Region = d.text()
-		case "city":
-			g.City = d.text()
-		case "zip":
-			g.Zip = d.text()
-		case "metro":
-			g.Metro = d.text()
-		case "lat":
-			g.Lat, lat = d.degrees(90)
-		case "lon":
-			g.Lon, lon = d.degrees(180)
-		case "type":
-			g.Precise = d.count(math.MaxUint8) == 1
-		case "accuracy":
-			g.Accuracy = uint32(d.count(math.MaxUint32))
-		case "utcoffset":
-			v, r := d.integer()
-			g.HasOffset = r == sound && v >= -24*60 && v <= 24*60
-			g.UTCOffset = 0
-			if g.HasOffset {
-				g.UTCOffset = int16(v)
-			}
-		default:
-			d.skip()
-		}
-	}
-	if g.HasPoint = lat == sound && lon == sound; !g.HasPoint {
-		g.Lat, g.Lon = 0, 0
-	}
-}
-
-// degrees reads an angle between -limit and limit.
-func (d *decoder) degrees(limit float64) (float64, reading) {
-	n, r := d.decimal()
-	f := n.float()
-	if r == sound && (f < -limit || f > limit) {
-		return 0, odd
-	}
-	return f, r
-}
