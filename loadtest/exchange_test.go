@@ -273,7 +273,7 @@ func TestExchangeNotices(t *testing.T) {
 
 	text := card.String()
 	for _, want := range []string{"auctions     1500 in", "spend        " + card.Spend, "notice       nurl", "exchange     generic",
-		"format       native", "line item    line-0 / banner-", "lost         102: "} {
+		"format       native", "creative     banner-320x50 of line-0", "lost         102: "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}
@@ -308,7 +308,7 @@ func checkSums(t *testing.T, card *Scorecard) {
 		}
 		return shares
 	}
-	for name, shares := range map[string][]Share{"line items": card.LineItems, "formats": list(card.Formats), "exchanges": list(card.Exchanges)} {
+	for name, shares := range map[string][]Share{"creatives": card.Creatives, "formats": list(card.Formats), "exchanges": list(card.Exchanges)} {
 		got := sum(shares)
 		if got.Bids != card.Bids || got.Wins != card.Wins || got.Impressions != card.Impressions || got.Clicks != card.Clicks || got.Spend != card.Spend {
 			t.Errorf("%s sum to %+v, want bids %d, wins %d, impressions %d, clicks %d, spend %s", name, got,

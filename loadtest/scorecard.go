@@ -46,7 +46,7 @@ type Scorecard struct {
 	Losses     map[string]int             `json:"losses"`     // by OpenRTB loss reason
 	Notices    map[NoticeKind]NoticeCount `json:"notices"`
 
-	LineItems []Share           `json:"line_items"` // by line item and creative, as bids name them
+	Creatives []Share           `json:"creatives"` // by campaign and creative, as bids name them
 	Formats   map[string]*Share `json:"formats"`
 	Exchanges map[string]*Share `json:"exchanges"`
 }
@@ -58,10 +58,10 @@ type NoticeCount struct {
 	Failed int `json:"failed"`
 }
 
-// Share is the part of a line item, a format or an exchange.
+// Share is the part of a creative, a format or an exchange.
 type Share struct {
-	LineItem    string `json:"line_item,omitempty"` // cid
-	Creative    string `json:"creative,omitempty"`  // crid
+	CID         string `json:"cid,omitempty"`
+	CRID        string `json:"crid,omitempty"`
 	Auctions    int    `json:"auctions,omitempty"`
 	Bids        int    `json:"bids"`
 	Wins        int    `json:"wins"`
@@ -72,16 +72,16 @@ type Share struct {
 	spent rtb.Money
 }
 
-// maxShares bounds the list of line items: ids come from outside.
+// maxShares bounds the list of creatives: ids come from outside.
 const maxShares = 10_000
 
 // tally is a Scorecard in the making, shared by all connections.
 type tally struct {
-	mu      sync.Mutex
-	card    Scorecard
-	spent   rtb.Money
-	lines   map[[2]string]*Share
-	latency *hdrhistogram.Histogram // microseconds
+	mu        sync.Mutex
+	card      Scorecard
+	spent     rtb.Money
+	creatives map[[2]string]*Share
+	latency   *hdrhistogram.Histogram // microseconds
 }
 
 func newTally(seed uint64) *tally {
@@ -95,8 +95,8 @@ func newTally(seed uint64) *tally {
 			Formats:    map[string]*Share{},
 			Exchanges:  map[string]*Share{},
 		},
-		lines:   map[[2]string]*Share{},
-		latency: hdrhistogram.New(1, 60_000_000, 3),
+		creatives: map[[2]string]*Share{},
+		latency:   hdrhistogram.New(1, 60_000_000, 3),
 	}
 }
 
@@ -109,18 +109,18 @@ func share(of map[string]*Share, name string) *Share {
 	return s
 }
 
-func (t *tally) line(lineItem, creative string) *Share {
-	key := [2]string{lineItem, creative}
-	s := t.lines[key]
+func (t *tally) creative(cid, crid string) *Share {
+	key := [2]string{cid, crid}
+	s := t.creatives[key]
 	if s == nil {
-		if len(t.lines) >= maxShares {
+		if len(t.creatives) >= maxShares {
 			key = [2]string{"(others)", "(others)"}
-			if s = t.lines[key]; s != nil {
+			if s = t.creatives[key]; s != nil {
 				return s
 			}
 		}
-		s = &Share{LineItem: key[0], Creative: key[1]}
-		t.lines[key] = s
+		s = &Share{CID: key[0], CRID: key[1]}
+		t.creatives[key] = s
 	}
 	return s
 }
@@ -171,14 +171,14 @@ func (t *tally) add(o *outcome) {
 		if b.loss != lossNone {
 			c.Losses[strconv.Itoa(b.loss)]++
 		}
-		t.line(b.bid.CID, b.bid.CRID).Bids++
+		t.creative(b.bid.CID, b.bid.CRID).Bids++
 		share(c.Formats, b.ad.Media.String()).Bids++
 	}
 	for i := range o.views {
 		v := &o.views[i]
 		c.Wins++
 		c.Conversions += flagged(v.converted)
-		for _, s := range []*Share{t.line(v.won.bid.CID, v.won.bid.CRID), share(c.Formats, v.won.ad.Media.String()), exchange} {
+		for _, s := range []*Share{t.creative(v.won.bid.CID, v.won.bid.CRID), share(c.Formats, v.won.ad.Media.String()), exchange} {
 			s.Wins++
 			if v.shown {
 				s.Impressions++
@@ -225,7 +225,7 @@ func (t *tally) finish(took time.Duration) *Scorecard {
 	c.P50 = float64(t.latency.ValueAtQuantile(50)) / 1000
 	c.P99 = float64(t.latency.ValueAtQuantile(99)) / 1000
 	c.Max = float64(t.latency.Max()) / 1000
-	c.LineItems = sortedShares(t.lines)
+	c.Creatives = sortedShares(t.creatives)
 	for _, shares := range []map[string]*Share{c.Formats, c.Exchanges} {
 		for _, s := range shares {
 			s.Spend = s.spent.String()
@@ -235,15 +235,15 @@ func (t *tally) finish(took time.Duration) *Scorecard {
 }
 
 // sortedShares lists the dearest first.
-func sortedShares(lines map[[2]string]*Share) []Share {
-	list := make([]Share, 0, len(lines))
-	for _, s := range lines {
+func sortedShares(shares map[[2]string]*Share) []Share {
+	list := make([]Share, 0, len(shares))
+	for _, s := range shares {
 		s.Spend = s.spent.String()
 		list = append(list, *s)
 	}
 	slices.SortFunc(list, func(a, b Share) int {
 		return cmp.Or(cmp.Compare(b.spent, a.spent), cmp.Compare(b.Bids, a.Bids),
-			cmp.Compare(a.LineItem, b.LineItem), cmp.Compare(a.Creative, b.Creative))
+			cmp.Compare(a.CID, b.CID), cmp.Compare(a.CRID, b.CRID))
 	})
 	return list
 }
@@ -320,12 +320,12 @@ func (c *Scorecard) WriteText(w io.Writer) error {
 		s := c.Formats[name]
 		p.linef("format       %-10s %d bids, %d wins, %d clicks, spend %s", name, s.Bids, s.Wins, s.Clicks, s.Spend)
 	}
-	for i, s := range c.LineItems {
+	for i, s := range c.Creatives {
 		if i == 20 {
-			p.linef("line item    and %d more", len(c.LineItems)-i)
+			p.linef("creative     and %d more", len(c.Creatives)-i)
 			break
 		}
-		p.linef("line item    %s / %s: %d bids, %d wins, %d clicks, spend %s", s.LineItem, s.Creative, s.Bids, s.Wins, s.Clicks, s.Spend)
+		p.linef("creative     %s of %s: %d bids, %d wins, %d clicks, spend %s", s.CRID, s.CID, s.Bids, s.Wins, s.Clicks, s.Spend)
 	}
 	return p.err
 }
