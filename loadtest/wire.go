@@ -227,7 +227,7 @@ func (w *wire) read() (keep bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[8] != ' ' {
+		if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[8] != ' ' || len(line) > 12 && line[12] != ' ' || line[9] == '0' {
 			return false, errNotHTTP
 		}
 		for _, c := range line[9:12] {
