@@ -33,7 +33,7 @@ type ApplyChange struct {
 
 // ApplyDocument is a document with its kind and id among its fields.
 type ApplyDocument struct {
-	Kind string
+	Kind string          // such as "line-items"; "line-item" is understood as well
 	Body json.RawMessage // an object with an id
 }
 
@@ -43,7 +43,7 @@ func (ApplyDocument) Schema(huma.Registry) *huma.Schema {
 		Description: "The document as its own route takes it, with kind and id",
 		Properties:  map[string]*huma.Schema{"kind": {Type: huma.TypeString}, "id": {Type: huma.TypeString}}}
 	for _, k := range kinds {
-		s.Properties["kind"].Enum = append(s.Properties["kind"].Enum, k.noun)
+		s.Properties["kind"].Enum = append(s.Properties["kind"].Enum, k.name, k.noun)
 	}
 	return s
 }

@@ -86,7 +86,8 @@ func (c *checker) failAll(under string, err error) {
 	}
 	field, message := under, err.Error()
 	if m := rxField.FindStringSubmatch(message); m != nil {
-		field, message = strings.TrimPrefix(under+"."+m[1], "."), m[2]
+		// Package openrtb names assets under "assets", the document does not.
+		field, message = strings.TrimPrefix(under+"."+strings.TrimPrefix(m[1], "assets."), "."), m[2]
 	}
 	c.fail(field, nil, "%s", message)
 }

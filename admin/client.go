@@ -112,7 +112,7 @@ func place(f *FieldError, documents []FileDocument) {
 	if line := d.lineOf(f.Field); line > 0 {
 		f.Where = fmt.Sprintf("%s:%d", d.File, line)
 	}
-	f.Where += ": " + d.Kind + " " + d.ID
+	f.Where += ": " + kindOf(d.Kind).noun + " " + d.ID
 }
 
 // ImportOptions say what to do with a list of users.

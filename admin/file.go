@@ -274,7 +274,7 @@ func (f *fileReader) add(kind, id string, fields map[string]any, path string) er
 		return f.errorf(line, "%v", err)
 	}
 	f.list = append(f.list, FileDocument{
-		ApplyDocument: ApplyDocument{Kind: k.noun, Body: body}, ID: id, File: f.name, Line: line, lines: f.lines, path: path,
+		ApplyDocument: ApplyDocument{Kind: k.name, Body: body}, ID: id, File: f.name, Line: line, lines: f.lines, path: path,
 	})
 	return nil
 }

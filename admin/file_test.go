@@ -41,11 +41,11 @@ campaigns:
 		got = append(got, fmt.Sprintf("%s %s %d %s", d.Kind, d.ID, d.Line, d.Body))
 	}
 	want := []string{
-		`creative one 2 {"click_url":"https://a.example/","id":"one","shared":{"click_url":"https://a.example/","type":"banner"},"type":"banner","width":300}`,
-		`advertiser acme 11 {"domains":["acme.example"],"id":"acme","name":"Acme"}`,
-		`campaign spring 15 {"advertiser":"acme","flight":{"start":"2026-12-01T00:00:00Z"},"id":"spring","name":"Spring"}`,
-		`segment runners 17 {"id":"runners","name":"Runners"}`,
-		`deal d 20 {"deal":"17","id":"d"}`,
+		`creatives one 2 {"click_url":"https://a.example/","id":"one","shared":{"click_url":"https://a.example/","type":"banner"},"type":"banner","width":300}`,
+		`advertisers acme 11 {"domains":["acme.example"],"id":"acme","name":"Acme"}`,
+		`campaigns spring 15 {"advertiser":"acme","flight":{"start":"2026-12-01T00:00:00Z"},"id":"spring","name":"Spring"}`,
+		`segments runners 17 {"id":"runners","name":"Runners"}`,
+		`deals d 20 {"deal":"17","id":"d"}`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("ReadFile\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
@@ -62,7 +62,7 @@ campaigns:
 
 func TestReadFileOfJSON(t *testing.T) {
 	list, err := ReadFile("x.json", strings.NewReader("{\t\"x-note\": 1, \"segments\": {\"a\": {\"name\": \"\\ud83d\\ude00\"}}}"))
-	if err != nil || len(list) != 1 || list[0].ID != "a" || list[0].Kind != "segment" {
+	if err != nil || len(list) != 1 || list[0].ID != "a" || list[0].Kind != "segments" {
 		t.Fatalf("ReadFile = %v, %v, want one segment", list, err)
 	}
 	list, err = ReadFile("x.json", strings.NewReader(`{"documents": [{"kind": "segment", "id": "a", "name": "A"}]}`))
