@@ -9,14 +9,21 @@ import (
 type FTRLConfig struct {
 	Alpha, Beta float64 // learning rate of a coordinate: Alpha / (Beta + sqrt(sum of squared gradients))
 	L1, L2      float64
+
+	// Rate is the rate of positive labels before the first example. The bias
+	// starts there and the weights of features learn what differs from it;
+	// otherwise the features that are nearly always there would share in the
+	// mean, and whatever lacks some of them would seem far too likely. Zero
+	// means one half.
+	Rate float64
 }
 
 // DefaultFTRL suits click rates of a per cent and above.
-func DefaultFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.1, Beta: 1, L1: 1, L2: 1} }
+func DefaultFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.1, Beta: 1, L1: 1, L2: 1, Rate: 0.005} }
 
 // RareFTRL suits click and conversion rates below 0.3 %, where L1 would keep
 // most features at zero.
-func RareFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.3, Beta: 1, L1: 0, L2: 0.1} }
+func RareFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.3, Beta: 1, L1: 0, L2: 0.1, Rate: 0.005} }
 
 // Validate reports every setting that is wrong.
 func (c FTRLConfig) Validate() error {
@@ -32,6 +39,9 @@ func (c FTRLConfig) Validate() error {
 			errs = append(errs, errors.New(v.name+": want 0 to 1e6"))
 		}
 	}
+	if !(c.Rate >= 0 && c.Rate < 1) {
+		errs = append(errs, errors.New("rate: want 0 to below 1"))
+	}
 	if c.Beta == 0 && c.L2 == 0 {
 		errs = append(errs, errors.New("beta and l2: one must be more than 0"))
 	}
@@ -43,6 +53,7 @@ func (c FTRLConfig) Validate() error {
 // goroutine.
 type FTRL struct {
 	cfg     FTRLConfig
+	base    float64 // logit of cfg.Rate
 	z, n    []float32
 	biasZ   float64
 	biasN   float64
@@ -58,7 +69,11 @@ func NewFTRL(bits int, cfg FTRLConfig) (*FTRL, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &FTRL{cfg: cfg, z: make([]float32, 1<<bits), n: make([]float32, 1<<bits)}, nil
+	base := 0.0
+	if cfg.Rate > 0 {
+		base = math.Log(cfg.Rate / (1 - cfg.Rate))
+	}
+	return &FTRL{cfg: cfg, base: base, z: make([]float32, 1<<bits), n: make([]float32, 1<<bits)}, nil
 }
 
 // Update predicts the example, keeps score of the prediction, learns from the
@@ -66,7 +81,7 @@ func NewFTRL(bits int, cfg FTRLConfig) (*FTRL, error) {
 func (f *FTRL) Update(hashes []uint32, label bool) float64 {
 	mask := uint32(len(f.z) - 1)
 	bias := f.biasWeight()
-	logit := bias
+	logit := f.base + bias
 	f.weights = f.weights[:0]
 	for _, h := range hashes {
 		i := h & mask
@@ -101,7 +116,8 @@ func (f *FTRL) weight(z, n float64) float64 {
 	return -(z - math.Copysign(f.cfg.L1, z)) / ((f.cfg.Beta+math.Sqrt(n))/f.cfg.Alpha + f.cfg.L2)
 }
 
-// biasWeight is free of L1: there always is a mean.
+// biasWeight is what the bias has learned beyond the base. It is free of L1:
+// there always is a mean.
 func (f *FTRL) biasWeight() float64 {
 	return -f.biasZ / ((f.cfg.Beta+math.Sqrt(f.biasN))/f.cfg.Alpha + f.cfg.L2)
 }
@@ -113,7 +129,7 @@ func (f *FTRL) Metrics() Metrics { return f.score.metrics() }
 // Model is what has been learned so far.
 func (f *FTRL) Model() *Logistic {
 	m := &Logistic{
-		weights: make([]float32, len(f.z)), bias: float32(f.biasWeight()), metrics: f.Metrics(),
+		weights: make([]float32, len(f.z)), bias: float32(f.base + f.biasWeight()), metrics: f.Metrics(),
 	}
 	for i := range f.z {
 		m.weights[i] = float32(f.weight(float64(f.z[i]), float64(f.n[i])))
