@@ -2,6 +2,7 @@ package targeting
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"bidwell/rtb"
@@ -37,23 +38,28 @@ const (
 	demandTransparency                     // it has none
 )
 
-// creative is what the checks of a creative need.
+// creative is what the checks of a creative need, in one cache line.
 type creative struct {
+	source      *rtb.Creative
+	attributes  rtb.Bits
+	api         rtb.Bits
+	duration    time.Duration
+	size        uint32
+	mimes       rtb.Mimes
+	bitrate     uint32
+	bundle      uint32
+	names       uint32 // place in Index.names of its categories; its advertisers follow
+	categories  uint16 // how many, with the parents of those of the IAB form
+	advertisers uint16 // how many, with the domains above them
 	media       rtb.Media
 	protocol    uint8
 	bannerType  uint8
 	linear      bool
 	demands     demands
-	size        uint32
-	mimes       rtb.Mimes
-	bitrate     uint32
-	bundle      uint32
-	duration    time.Duration
-	attributes  rtb.Bits
-	api         rtb.Bits
-	categories  []uint32 // with the parents of those of the IAB form
-	advertisers []uint32 // with the domains above them
 }
+
+// maxNames is how many categories or advertisers a creative may have.
+const maxNames = 1000
 
 // fitting is how a creative would be shown.
 type fitting struct {
@@ -68,6 +74,7 @@ func (x *Index) compileCreative(c *rtb.Creative) (creative, error) {
 		return creative{}, fmt.Errorf("media: %d is no kind of ad", c.Media)
 	}
 	f := creative{
+		source:     c,
 		media:      c.Media,
 		protocol:   c.Protocol,
 		bannerType: c.BannerType,
@@ -89,28 +96,44 @@ func (x *Index) compileCreative(c *rtb.Creative) (creative, error) {
 	if c.Bundle != "" {
 		f.bundle = x.adApps.intern(c.Bundle)
 	}
+	if len(c.Categories) > maxNames || len(c.Advertisers) > maxNames {
+		return creative{}, fmt.Errorf("more than %d categories or advertisers", maxNames)
+	}
+	var names []uint32
 	for _, category := range c.Categories {
 		if category == "" {
 			continue
 		}
-		f.categories = append(f.categories, x.adCategories.intern(category))
+		names = append(names, x.adCategories.intern(category))
 		if parent := parentCategory([]byte(category)); parent != nil {
-			f.categories = append(f.categories, x.adCategories.intern(string(parent)))
+			names = append(names, x.adCategories.intern(string(parent)))
 		}
 	}
-	f.categories = rising(f.categories)
+	names = rising(names)
+	f.names, f.categories = uint32(len(x.names)), uint16(len(names))
+	x.names = append(x.names, names...)
+	names = names[:0]
 	for _, domain := range c.Advertisers {
-		for b := trimDomain([]byte(domain)); len(b) > 0; b = parentDomain(b) {
-			f.advertisers = append(f.advertisers, x.advertisers.intern(string(b)))
+		b := trimDomain([]byte(domain))
+		if len(b) > maxText {
+			return creative{}, fmt.Errorf("advertisers: %q is no domain", domain)
+		}
+		for ; len(b) > 0; b = parentDomain(b) {
+			names = append(names, x.advertisers.intern(string(b)))
 		}
 	}
-	f.advertisers = rising(f.advertisers)
+	names = rising(names)
+	if len(names) > math.MaxUint16 {
+		return creative{}, fmt.Errorf("advertisers: %d domains and parents of theirs", len(names))
+	}
+	f.advertisers = uint16(len(names))
+	x.names = append(x.names, names...)
 	for _, d := range [...]struct {
 		demands
 		asked bool
 	}{
-		{demandCategories, len(f.categories) > 0},
-		{demandAdvertisers, len(f.advertisers) > 0},
+		{demandCategories, f.categories > 0},
+		{demandAdvertisers, f.advertisers > 0},
 		{demandApps, c.Bundle != ""},
 		{demandSecure, !c.Secure},
 		{demandLanguage, c.Language != ""},
@@ -145,9 +168,9 @@ func demand(req *rtb.Request) demands {
 	return d
 }
 
-// fit checks creative i of a line item against imp in the order of rtb.NoBid,
+// fit checks a creative of a line item against imp in the order of rtb.NoBid,
 // and says how it would be shown.
-func (m *Matches) fit(f *creative, item *rtb.LineItem, i int, imp *rtb.Imp, s *fitting) rtb.NoBid {
+func (m *Matches) fit(f *creative, item *rtb.LineItem, imp *rtb.Imp, s *fitting) rtb.NoBid {
 	var reason rtb.NoBid
 	switch f.media {
 	case rtb.Banner:
@@ -177,17 +200,19 @@ func (m *Matches) fit(f *creative, item *rtb.LineItem, i int, imp *rtb.Imp, s *f
 		return reason
 	}
 	if asked := m.demands & f.demands; asked != 0 {
-		return m.satisfy(asked, f, &item.Creatives[i], item, imp, s)
+		return m.satisfy(asked, f, item, imp, s)
 	}
 	return rtb.BidMade
 }
 
 // satisfy checks what is asked of a creative beyond its slot.
-func (m *Matches) satisfy(asked demands, f *creative, c *rtb.Creative, item *rtb.LineItem, imp *rtb.Imp, s *fitting) (reason rtb.NoBid) {
+func (m *Matches) satisfy(asked demands, f *creative, item *rtb.LineItem, imp *rtb.Imp, s *fitting) (reason rtb.NoBid) {
+	c := f.source
+	names := m.index.names[f.names:]
 	switch {
-	case asked&demandCategories != 0 && m.blockedCategories().hasAny(f.categories):
+	case asked&demandCategories != 0 && m.blockedCategories().hasAny(names[:f.categories]):
 		return rtb.CreativeCategoryBlocked
-	case asked&demandAdvertisers != 0 && m.blockedAdvertisers().hasAny(f.advertisers):
+	case asked&demandAdvertisers != 0 && m.blockedAdvertisers().hasAny(names[f.categories:][:f.advertisers]):
 		return rtb.AdvertiserBlocked
 	}
 	if asked&demandDeal != 0 {

@@ -101,7 +101,7 @@ func (x *Index) choose(m *Matches, imp *rtb.Imp, e *entry, item *rtb.LineItem, o
 	creatives := x.creativesOf(e)
 	for i := range creatives {
 		s := fitting{deal: out.Deal, floor: out.Floor}
-		reason := m.fit(&creatives[i], item, i, imp, &s)
+		reason := m.fit(&creatives[i], item, imp, &s)
 		if reason == rtb.BidMade {
 			fits++
 			// The nth takes the place of the one before in one of n cases.
@@ -117,7 +117,7 @@ func (x *Index) choose(m *Matches, imp *rtb.Imp, e *entry, item *rtb.LineItem, o
 		}
 	}
 	if chosen >= 0 {
-		out.Creative = &item.Creatives[chosen]
+		out.Creative = creatives[chosen].source
 	}
 	if fits == 0 {
 		return furthest

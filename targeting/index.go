@@ -17,6 +17,7 @@ type Index struct {
 	entries   []entry
 	rules     []rules // of the entries that have any
 	creatives []creative
+	names     []uint32 // categories and advertisers of creatives
 	clocks    []*time.Location
 	seats     []string // that line items name
 

@@ -71,6 +71,9 @@ func randomLineItem(d dice, id int) rtb.LineItem {
 	}
 	t := &item.Targeting
 	t.SegmentsAny = some[rtb.SegmentID](d, 25, 1, 2, 3, 70, 900)
+	if d.chance(10) {
+		t.SegmentsAny = append(t.SegmentsAny, rtb.SegmentID(1000+d(40))) // few line items: lists of words
+	}
 	t.SegmentsAll = some[rtb.SegmentID](d, 10, 1, 2, 3)
 	t.SegmentsNone = some[rtb.SegmentID](d, 10, 1, 2, 3, 70)
 	t.Countries = some(d, 50, countries...)
@@ -177,6 +180,9 @@ func randomRequest(d dice) (*rtb.Request, *rtb.Profile) {
 		req.DSA = rtb.DSA{Present: true, Required: uint8(d(4))}
 	}
 	user := &rtb.Profile{Segments: some[rtb.SegmentID](d, 70, 1, 2, 3, 70, 900, 5000)}
+	if d.chance(50) {
+		user.Segments = append(user.Segments, rtb.SegmentID(1000+d(40)), rtb.SegmentID(1000+d(40)))
+	}
 	return req, user
 }
 
@@ -324,9 +330,9 @@ func TestMatchEqualsReference(t *testing.T) {
 // with Matches that go from one Index to another.
 func TestMatchEqualsReferenceAtScale(t *testing.T) {
 	var m Matches
-	for seed := range uint64(6) {
+	for seed := range uint64(3) {
 		d := dice(rand.New(rand.NewPCG(seed, 0)).IntN)
-		items := make([]rtb.LineItem, []int{4000, 300, 1}[seed%3])
+		items := make([]rtb.LineItem, []int{6000, 300, 1}[seed])
 		for i := range items {
 			items[i] = randomLineItem(d, i)
 		}
@@ -334,7 +340,7 @@ func TestMatchEqualsReferenceAtScale(t *testing.T) {
 		if err != nil {
 			t.Fatalf("Build: %v", err)
 		}
-		for range 60 {
+		for range 30 {
 			m.Limit = one(d, 1, 3, 16, 64, 10_000)
 			req, user := randomRequest(d)
 			c := testContext(req, user)
