@@ -355,11 +355,12 @@ func BenchmarkProfile(b *testing.B) {
 				c.index.Wait()
 			}
 			b.ReportAllocs()
-			n := uint64(0)
+			n, misses := uint64(0), profileMisses.Get()
 			for b.Loop() {
 				read(n * 7919)
 				n++
 			}
+			b.ReportMetric(100-100*float64(profileMisses.Get()-misses)/float64(n), "%hits")
 		})
 	}
 	run("hit", 512<<20, benchUsers, 0, false)

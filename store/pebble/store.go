@@ -44,6 +44,7 @@ type Options struct {
 	now      func() time.Time // for sweeps and recovery; time.Now when nil
 	batch    int              // users written at once; 4096 when zero
 	runUsers int              // users of a journal that are sorted in memory; a million when zero
+	memTable uint64           // bytes written before they go to a table; 32 MB when zero
 }
 
 // Store keeps users. All its methods may be called by several goroutines.
@@ -132,6 +133,9 @@ func open(dir string, opts Options) (_ *Store, err error) {
 	if opts.runUsers <= 0 {
 		opts.runUsers = 1 << 20
 	}
+	if opts.memTable == 0 {
+		opts.memTable = 32 << 20
+	}
 	s := &Store{
 		dir: dir, fs: opts.fs, opts: opts,
 		applying: make(chan struct{}, 1),
@@ -172,7 +176,7 @@ func databaseOptions(opts Options) *engine.Options {
 	o := &engine.Options{
 		FS:                 opts.fs,
 		CacheSize:          opts.CacheBytes,
-		MemTableSize:       32 << 20,
+		MemTableSize:       opts.memTable,
 		FormatMajorVersion: engine.FormatNewest,
 		Logger:             logger{},
 		// An upload is a burst of writes; more files at the top are better

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // small has several batches and several runs in uploads of some hundred users.
 func small(fs vfs.FS) Options {
-	return Options{CacheBytes: 1 << 20, fs: fs, batch: 64, runUsers: 100, now: func() time.Time { return storetest.Now }}
+	return Options{CacheBytes: 1 << 20, fs: fs, batch: 64, runUsers: 100, memTable: 256 << 10, now: func() time.Time { return storetest.Now }}
 }
 
 func mustOpen(t testing.TB, opts Options) *Store {
@@ -146,20 +146,30 @@ func crashAnywhere(t *testing.T, mode audience.Mode, unsynced int) {
 // checkMembers says which of the first users differ from want, and whether the
 // count does.
 func checkMembers(s *Store, segment rtb.SegmentID, users int, want func(n int) bool) error {
-	var p rtb.Profile
-	size := int64(0)
+	var ids []rtb.UserID
 	for n := range users {
-		if err := s.Profile(storetest.Now, time.Time{}, []rtb.UserID{storetest.User(n)}, &p); err != nil {
-			return err
+		ids = append(ids, storetest.User(n))
+	}
+	tags := s.Tags()
+	words, ends, err := s.ReadUsers(time.Time{}, ids, nil, nil)
+	if err != nil {
+		return err
+	}
+	size, start := int64(0), 0
+	for n, end := range ends {
+		var in []rtb.SegmentID
+		for _, w := range words[start+1 : end] {
+			in = append(in, tags[w>>32])
 		}
-		if in := len(p.Segments) == 1 && p.Segments[0] == segment; in != want(n) || len(p.Segments) > 1 {
-			return fmt.Errorf("user %d is in %v, want membership %t", n, p.Segments, want(n))
+		if out := words[start]&headOptedOut != 0; out != (n == 250) {
+			return fmt.Errorf("user %d: opted out %t", n, out)
 		}
+		start = end
 		if want(n) {
 			size++
 		}
-		if p.OptedOut != (n == 250) {
-			return fmt.Errorf("user %d: opted out %t", n, p.OptedOut)
+		if len(in) > 1 || (len(in) == 1 && in[0] == segment) != want(n) {
+			return fmt.Errorf("user %d is in %v, want membership %t", n, in, want(n))
 		}
 	}
 	if got := s.SegmentSize(storetest.Now, segment); got != size {
