@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"bidwell/admin"
+	"bidwell/pacing"
+	"bidwell/rtb"
+	"bidwell/targeting/audience"
+)
+
+// importMembers is the admin API's way into the importer.
+func (s *server) importMembers(ctx context.Context, segment rtb.SegmentID, mode, kind string, ttl time.Duration, body io.Reader) (admin.ImportResult, error) {
+	up := audience.Upload{Segment: segment, TTL: ttl}
+	var err error
+	if up.Mode, err = audience.ParseMode(mode); err != nil {
+		return admin.ImportResult{}, fmt.Errorf("%w: %w", admin.ErrUpload, err)
+	}
+	if up.Kind, err = audience.ParseKind(kind); err != nil {
+		return admin.ImportResult{}, fmt.Errorf("%w: %w", admin.ErrUpload, err)
+	}
+	r, err := s.importer.Import(ctx, time.Now(), up, body, nil)
+	out := admin.ImportResult{
+		Read:      int64(r.Read),
+		Added:     int64(r.Added + r.Removed),
+		Duplicate: int64(r.Duplicate + r.Already),
+		Invalid:   int64(r.Invalid),
+		OptedOut:  int64(r.OptedOut),
+		Matched:   int64(r.Matched),
+		Errors:    []admin.LineError{},
+	}
+	for _, e := range r.Errors {
+		out.Errors = append(out.Errors, admin.LineError{Line: int64(e.Line), Reason: e.Reason})
+	}
+	var line audience.LineError
+	if errors.Is(err, audience.ErrNoIDs) || errors.Is(err, audience.ErrTooManyIDs) || errors.As(err, &line) {
+		err = fmt.Errorf("%w: %w", admin.ErrUpload, err)
+	}
+	return out, err
+}
+
+// balances tells the admin API what the pacer knows.
+func (s *server) balances() []admin.Balance {
+	var out []admin.Balance
+	for _, b := range s.pacer.Balances() {
+		out = append(out, balance(b))
+	}
+	return out
+}
+
+func balance(b pacing.Balance) admin.Balance {
+	return admin.Balance{
+		LineItem:     b.LineItem,
+		Spent:        b.Spent,
+		SpentToday:   b.SpentToday,
+		Held:         b.Held,
+		PlannedToday: b.Planned,
+		DailyBudget:  b.LimitDaily,
+		BidRate:      b.Rate,
+	}
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+
+	"bidwell/bidder"
+	"bidwell/rtb"
+)
+
+// config is every setting of the server. Each has one name: bid.max-wait in
+// the YAML file, BIDWELL_BID_MAX_WAIT in the environment and --bid.max-wait on
+// the command line, in rising order.
+type config struct {
+	Data      string
+	PublicURL string
+	Admin     string
+	Drain     time.Duration
+	Reload    time.Duration
+	CacheMB   int
+	Account   rtb.Currency
+	Rates     map[rtb.Currency]float64
+	Model     string
+	Bid       bidder.Config
+}
+
+// defaultRates are rough worths of one unit in US dollars, for a start; a
+// company sets its own.
+var defaultRates = map[string]float64{
+	"EUR": 1.08, "GBP": 1.27, "JPY": 0.0067, "CHF": 1.13, "CAD": 0.73, "AUD": 0.66, "NZD": 0.60, "SEK": 0.095,
+	"NOK": 0.093, "DKK": 0.145, "PLN": 0.25, "CZK": 0.043, "HUF": 0.0027, "TRY": 0.029, "BRL": 0.18, "MXN": 0.055,
+	"INR": 0.012, "CNY": 0.14, "HKD": 0.128, "SGD": 0.75, "KRW": 0.00073, "TWD": 0.031, "THB": 0.028, "IDR": 0.000062,
+	"RUB": 0.011, "UAH": 0.025, "ILS": 0.27, "AED": 0.272, "SAR": 0.267, "ZAR": 0.055,
+}
+
+func addConfigFlags(flags *pflag.FlagSet) {
+	d := bidder.DefaultConfig()
+	flags.String("config", "", "YAML file with any of the settings below")
+	flags.String("data", "./data", "folder for everything that is kept")
+	flags.String("public-url", "http://localhost:8080", "address under which exchanges and browsers reach the public listener; secure impressions need https")
+	flags.String("admin.listen", "127.0.0.1:8081", "address of the admin API; loopback only while there are no accounts")
+	flags.Duration("drain", 10*time.Second, "how long requests under way may take after a stop signal")
+	flags.Duration("reload", 500*time.Millisecond, "how often changes of campaigns are looked for")
+	flags.Int("cache-mb", 256, "memory for profiles of recent users, in MiB")
+	flags.String("currency", "USD", "currency of budgets and goals")
+	flags.StringToString("rates", nil, "worth of one unit of other currencies in the account's, such as EUR=1.08; replaces the built-in table")
+	flags.String("model", "", "model file made by `bidwell model train`; empty: the starter model")
+	flags.String("bid.listen", d.Listen, "address for exchanges and browsers")
+	flags.Duration("bid.max-wait", d.MaxWait, "time for an answer when neither request nor profile says")
+	flags.Int("bid.max-body", d.MaxBody, "largest bid request, in bytes")
+	flags.Duration("bid.read-timeout", d.ReadTimeout, "time for one request to arrive")
+	flags.Duration("bid.write-timeout", d.WriteTimeout, "time for one answer to leave")
+	flags.Duration("bid.idle-timeout", d.IdleTimeout, "how long a connection may wait for its next request")
+	flags.Duration("bid.max-delay", d.MaxDelay, "wait for a processor above which a part of the requests is shed")
+	flags.Int("bid.max-conns", d.MaxConns, "connections served at a time")
+}
+
+// loadConfig reads the file, the environment and the flags.
+func loadConfig(flags *pflag.FlagSet, environ func() []string) (config, error) {
+	k := koanf.New(".")
+	if path, _ := flags.GetString("config"); path != "" {
+		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+			return config{}, fmt.Errorf("read %s: %w", path, err)
+		}
+		if err := refuseUnknown(k, flags); err != nil {
+			return config{}, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	names := map[string]string{}
+	flags.VisitAll(func(f *pflag.Flag) {
+		names["BIDWELL_"+strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(f.Name))] = f.Name
+	})
+	fromEnv := env.Provider(".", env.Opt{
+		Prefix:        "BIDWELL_",
+		EnvironFunc:   environ,
+		TransformFunc: func(key, value string) (string, any) { return names[key], value },
+	})
+	if err := k.Load(fromEnv, nil); err != nil {
+		return config{}, fmt.Errorf("read environment: %w", err)
+	}
+	if err := k.Load(posflag.Provider(flags, ".", k), nil); err != nil {
+		return config{}, fmt.Errorf("read flags: %w", err)
+	}
+	return readConfig(k)
+}
+
+// refuseUnknown reports every name in the file that is no setting.
+func refuseUnknown(k *koanf.Koanf, flags *pflag.FlagSet) error {
+	var errs []error
+	for _, key := range k.Keys() {
+		if flags.Lookup(key) == nil && !strings.HasPrefix(key, "rates.") {
+			errs = append(errs, fmt.Errorf("%s: no such setting", key))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// readConfig reports every setting that is wrong, not only the first.
+func readConfig(k *koanf.Koanf) (config, error) {
+	cfg := config{
+		Data:      k.String("data"),
+		PublicURL: strings.TrimRight(k.String("public-url"), "/"),
+		Admin:     k.String("admin.listen"),
+		Drain:     k.Duration("drain"),
+		Reload:    k.Duration("reload"),
+		CacheMB:   k.Int("cache-mb"),
+		Account:   rtb.ParseCurrency(k.String("currency")),
+		Rates:     map[rtb.Currency]float64{},
+		Model:     k.String("model"),
+		Bid: bidder.Config{
+			Listen:       k.String("bid.listen"),
+			MaxWait:      k.Duration("bid.max-wait"),
+			MaxBody:      k.Int("bid.max-body"),
+			ReadTimeout:  k.Duration("bid.read-timeout"),
+			WriteTimeout: k.Duration("bid.write-timeout"),
+			IdleTimeout:  k.Duration("bid.idle-timeout"),
+			MaxDelay:     k.Duration("bid.max-delay"),
+			MaxConns:     k.Int("bid.max-conns"),
+		},
+	}
+	var errs []error
+	if cfg.Data == "" {
+		errs = append(errs, errors.New("data: no folder"))
+	}
+	if u, err := url.Parse(cfg.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
+		errs = append(errs, fmt.Errorf("public-url: %q is no http or https address", cfg.PublicURL))
+	}
+	if cfg.Drain < 0 {
+		errs = append(errs, errors.New("drain: must not be negative"))
+	}
+	if cfg.Reload < 10*time.Millisecond {
+		errs = append(errs, errors.New("reload: must be at least 10ms"))
+	}
+	if cfg.CacheMB < 1 {
+		errs = append(errs, errors.New("cache-mb: must be at least 1"))
+	}
+	if cfg.Account == rtb.UnknownCurrency || cfg.Account == (rtb.Currency{}) {
+		errs = append(errs, fmt.Errorf("currency: %q is no ISO 4217 code", k.String("currency")))
+	}
+	errs = append(errs, cfg.readRates(k.StringMap("rates")))
+	if err := cfg.Bid.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("bid: %w", err))
+	}
+	return cfg, errors.Join(errs...)
+}
+
+// readRates takes the given rates, or converts the built-in ones to the
+// account currency.
+func (c *config) readRates(given map[string]string) error {
+	var errs []error
+	for code, text := range given {
+		currency := rtb.ParseCurrency(code)
+		var worth float64
+		if _, err := fmt.Sscanf(text, "%g", &worth); err != nil || worth <= 0 || currency == rtb.UnknownCurrency {
+			errs = append(errs, fmt.Errorf("rates: %s=%s is no currency and its worth", code, text))
+			continue
+		}
+		c.Rates[currency] = worth
+	}
+	if len(given) > 0 {
+		return errors.Join(errs...)
+	}
+	account := 1.0 // of the account currency in dollars
+	if c.Account != rtb.USD {
+		if account = defaultRates[c.Account.String()]; account == 0 {
+			return nil // without a table there is the account's own currency only
+		}
+		c.Rates[rtb.USD] = 1 / account
+	}
+	for code, worth := range defaultRates {
+		if currency := rtb.ParseCurrency(code); currency != c.Account {
+			c.Rates[currency] = worth / account
+		}
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bidwell/admin"
+	"bidwell/loadtest"
+)
+
+// demoDocuments are the advertisers of the demo.
+//
+//go:embed demo.yaml
+var demoDocuments []byte
+
+// demoConfig sets the demo.
+type demoConfig struct {
+	Rate     float64
+	Users    int
+	Duration time.Duration
+	Traffic  bool
+}
+
+func newDemoCommand() *cobra.Command {
+	var demo demoConfig
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Serve demo advertisers and audiences to simulated exchange traffic",
+		Long: `Start a bidder in a scratch folder with demo advertisers, campaigns and
+audiences, and send it simulated exchange traffic at a gentle rate. It takes the
+settings of "bidwell serve".`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("public-url") {
+				cmd.Flags().Set("public-url", "https://bid.example.com")
+			}
+			scratch := !cmd.Flags().Changed("data")
+			if scratch {
+				dir, err := os.MkdirTemp("", "bidwell-demo-")
+				if err != nil {
+					return err
+				}
+				defer os.RemoveAll(dir)
+				cmd.Flags().Set("data", dir)
+			}
+			cfg, err := loadConfig(cmd.Flags(), os.Environ)
+			if err != nil {
+				return errors.Join(errors.New("settings"), err)
+			}
+			return runDemo(cmd.Context(), cfg, demo, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	addConfigFlags(cmd.Flags())
+	cmd.Flags().Float64Var(&demo.Rate, "rate", 200, "bid requests a second")
+	cmd.Flags().IntVar(&demo.Users, "users", 100_000, "simulated users")
+	cmd.Flags().DurationVar(&demo.Duration, "duration", 0, "stop after this long; 0: when interrupted")
+	cmd.Flags().BoolVar(&demo.Traffic, "traffic", true, "send simulated traffic")
+	return cmd
+}
+
+func runDemo(ctx context.Context, cfg config, demo demoConfig, stdout, stderr io.Writer) error {
+	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if demo.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, demo.Duration)
+		defer cancel()
+	}
+	s, err := openServer(ctx, cfg, os.Getenv)
+	if err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() {
+		defer stop() // a server that cannot start ends the demo
+		done <- s.run(serving)
+	}()
+
+	err = s.fillDemo(serving, demo, stdout)
+	if err == nil {
+		fmt.Fprintf(stdout, `
+bids:     POST http://%s/bid/generic
+API:      http://%s/docs
+metrics:  http://%[2]s/metrics
+explain:  bin/bidwell explain bidder/openrtb/testdata/generic/banner.request.json
+stop:     Ctrl-C
+
+`, reachable(cfg.Bid.Listen), cfg.Admin)
+		err = s.demoTraffic(serving, demo, stdout)
+	}
+	if err == nil {
+		<-serving.Done()
+	}
+	if serving.Err() != nil {
+		err = nil // stopping is no failure; what made the server stop is in done
+	}
+	stop()
+	return errors.Join(err, <-done)
+}
+
+// fillDemo applies the demo's documents and uploads its audiences, through the
+// same API that people use.
+func (s *server) fillDemo(ctx context.Context, demo demoConfig, out io.Writer) error {
+	documents, err := admin.ReadFile("demo.yaml", bytes.NewReader(demoDocuments))
+	if err != nil {
+		return err
+	}
+	client := admin.NewClient("http://" + s.cfg.Admin)
+	defer client.Close()
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	applied, err := client.Apply(ctx, documents, false)
+	if err != nil {
+		return err
+	}
+	s.catalog.Nudge()
+	fmt.Fprintf(out, "%d demo documents: advertisers, campaigns, line items, creatives, segments, deals\n", len(applied.Documents))
+
+	population := loadtest.NewPopulation(1, demo.Users)
+	for _, d := range documents {
+		if d.Kind != "segments" || !slices.Contains(loadtest.SegmentNames(), d.ID) {
+			continue
+		}
+		read, err := uploadMembers(ctx, client, population, d.ID)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "segment %-16s %7d identifiers\n", d.ID, read)
+	}
+	return nil
+}
+
+// uploadMembers makes the device ids and cookies of a segment's simulated
+// members its members.
+func uploadMembers(ctx context.Context, client *admin.Client, p *loadtest.Population, segment string) (read int64, err error) {
+	for _, part := range []struct {
+		id   loadtest.MemberID
+		mode string
+	}{{loadtest.MemberDevice, "replace"}, {loadtest.MemberCookie, "add"}} {
+		list, write := io.Pipe()
+		go func() {
+			_, err := p.WriteMembers(write, segment, part.id, 0)
+			write.CloseWithError(err)
+		}()
+		options := admin.ImportOptions{Segment: segment, Mode: part.mode, Kind: string(part.id)}
+		result, err := client.Import(ctx, options, list)
+		list.Close()
+		if err != nil {
+			return read, err
+		}
+		read += result.Read
+	}
+	return read, nil
+}
+
+// await waits until the server may take traffic.
+func (s *server) await(ctx context.Context) error {
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.cfg.Admin+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("start the demo: %w", ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// demoTraffic sends simulated traffic until ctx ends.
+func (s *server) demoTraffic(ctx context.Context, demo demoConfig, out io.Writer) error {
+	if !demo.Traffic {
+		return nil
+	}
+	cfg := loadtest.DefaultExchangeConfig()
+	cfg.URL = "http://" + reachable(s.cfg.Bid.Listen)
+	cfg.Rate = demo.Rate
+	cfg.Start = time.Now() // the market's hour is the bidder's
+	cfg.Users = demo.Users
+	cfg.Progress = out
+	cfg.Exchanges = []string{"generic", "index", "pubmatic", "smaato"}
+	card, err := loadtest.RunExchange(ctx, cfg)
+	if card != nil {
+		fmt.Fprintln(out, card)
+	}
+	return err
+}
+
+// reachable is a listening address as a client on this machine dials it.
+func reachable(listen string) string {
+	if listen != "" && listen[0] == ':' {
+		return "127.0.0.1" + listen
+	}
+	return listen
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func newServeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Answer exchanges, browsers and people until stopped",
+		Long: `Answer exchanges and browsers on --bid.listen, and people on --admin.listen.
+
+Every setting may stand in a YAML file (--config), in the environment
+(bid.max-wait is BIDWELL_BID_MAX_WAIT) or on the command line, in rising order.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(cmd.Flags(), os.Environ)
+			if err != nil {
+				return errors.Join(errors.New("settings"), err)
+			}
+			s, err := openServer(cmd.Context(), cfg, os.Getenv)
+			if err != nil {
+				return err
+			}
+			return s.run(cmd.Context())
+		},
+	}
+	addConfigFlags(cmd.Flags())
+	return cmd
+}
+
+// adminFlag is the address of a running server's admin API.
+func adminFlag(cmd *cobra.Command, address *string) {
+	fallback := os.Getenv("BIDWELL_ADMIN")
+	if fallback == "" {
+		fallback = "http://127.0.0.1:8081"
+	}
+	cmd.Flags().StringVar(address, "admin", fallback, "address of the admin API of a running bidwell (environment: BIDWELL_ADMIN)")
+}
+
+// unreachable adds what to do about it to an error of the admin API's client.
+func unreachable(err error, address string) error {
+	var network interface{ Timeout() bool }
+	if errors.As(err, &network) {
+		return fmt.Errorf("%w\nis `bidwell serve` or `bidwell demo` running with its admin API at %s?", err, address)
+	}
+	return err
+}

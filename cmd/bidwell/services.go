@@ -1,0 +1,364 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"bidwell/admin"
+	"bidwell/bidder"
+	"bidwell/bidder/exchange"
+	"bidwell/bidder/openrtb"
+	"bidwell/events"
+	"bidwell/events/track"
+	"bidwell/models"
+	"bidwell/pacing"
+	"bidwell/rtb"
+	"bidwell/store/pebble"
+	"bidwell/store/sql"
+	"bidwell/targeting"
+	"bidwell/targeting/audience"
+)
+
+// server is one running bidwell: the stores, and the services on top of them.
+type server struct {
+	cfg  config
+	keys keys
+
+	documents *sql.Store
+	profiles  *pebble.Store
+
+	compiler *admin.Compiler
+	catalog  *targeting.Catalog
+	pacer    *pacing.Pacer
+	bidder   *bidder.Bidder
+	tracker  *track.Handler
+	importer *audience.Importer
+	admin    *admin.Server
+
+	directory atomic.Pointer[exchange.Directory]
+	landings  atomic.Pointer[map[rtb.CreativeID]string]
+	draining  atomic.Bool
+}
+
+// openServer opens the stores and puts the services together. Close it.
+func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ *server, err error) {
+	s := &server{cfg: cfg, catalog: targeting.NewCatalog(), pacer: pacing.NewPacer(time.Now())}
+	s.landings.Store(&map[rtb.CreativeID]string{})
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	if s.keys, err = loadKeys(cfg.Data, getenv); err != nil {
+		return nil, err
+	}
+	if s.profiles, err = pebble.Open(filepath.Join(cfg.Data, "profiles"), pebble.Options{}); err != nil {
+		return nil, err
+	}
+	if s.documents, err = sql.Open(ctx, "sqlite:"+filepath.Join(cfg.Data, "documents.db")); err != nil {
+		return nil, err
+	}
+	s.importer = audience.NewImporter(s.profiles, &s.keys.Salt)
+	if err := s.refreshExchanges(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.buildBidder(); err != nil {
+		return nil, err
+	}
+	return s, s.buildAdmin()
+}
+
+func (s *server) buildBidder() error {
+	model, err := loadModel(s.cfg.Model)
+	if err != nil {
+		return err
+	}
+	sealer, err := events.NewSealer(1, s.keys.Tokens)
+	if err != nil {
+		return err
+	}
+	cache, err := bidder.NewCache(s.profiles, int64(s.cfg.CacheMB)<<20)
+	if err != nil {
+		return err
+	}
+	s.bidder, err = bidder.New(s.cfg.Bid, bidder.Parts{
+		Catalog:   s.catalog,
+		Profiles:  cache,
+		Pacer:     s.pacer,
+		Predictor: models.NewPredictor(model),
+		Sealer:    sealer,
+		Exchanges: s.directory.Load(),
+		Rates:     rtb.NewRates(s.cfg.Account, s.cfg.Rates),
+		Salt:      &s.keys.Salt,
+	})
+	if err != nil {
+		return err
+	}
+	s.tracker = track.New(track.Parts{
+		Sealer:  sealer,
+		Dedup:   events.NewDedup(20),
+		Price:   s.bidder.OpenPrice,
+		Apply:   s.bidder.Settle,
+		Landing: s.landing,
+	})
+	return nil
+}
+
+func loadModel(path string) (*models.Logistic, error) {
+	if path == "" {
+		return models.Starter()
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open model: %w", err)
+	}
+	defer f.Close()
+	model, err := models.Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("read model %s: %w", path, err)
+	}
+	return model, nil
+}
+
+func (s *server) buildAdmin() (err error) {
+	s.compiler = admin.NewCompiler(s.documents, s.exchangeID, s.prepare)
+	cfg := admin.DefaultConfig()
+	cfg.Listen = s.cfg.Admin
+	s.admin, err = admin.New(cfg, admin.Parts{
+		Documents:        s.documents,
+		Compiler:         s.compiler,
+		Import:           s.importMembers,
+		SegmentSize:      func(id rtb.SegmentID) (int64, error) { return s.profiles.SegmentSize(time.Now(), id), nil },
+		Explain:          s.explain,
+		Balances:         s.balances,
+		ValidateExchange: validateExchange,
+		RedactExchange:   redactExchange,
+		ExchangeID:       s.exchangeID,
+		Answer:           s.prepare,
+		Ready:            s.ready,
+	})
+	return err
+}
+
+// prepare makes the markup of a creative.
+func (s *server) prepare(c *rtb.Creative) error { return openrtb.Compile(c, s.cfg.PublicURL) }
+
+func (s *server) landing(id rtb.CreativeID) string { return (*s.landings.Load())[id] }
+
+func (s *server) exchangeID(name string) (rtb.ExchangeID, bool) {
+	ex := s.directory.Load().Lookup([]byte(name))
+	if ex == nil {
+		return 0, false
+	}
+	return ex.ID, true
+}
+
+func (s *server) explain(name string, body []byte) (rtb.Explanation, error) {
+	explanation, err := s.bidder.Explain(name, body, time.Now())
+	var unknown bidder.ErrUnknownExchange
+	if errors.As(err, &unknown) {
+		return explanation, fmt.Errorf("%w: %w", rtb.ErrNotFound, err)
+	}
+	return explanation, err
+}
+
+func (s *server) ready() error {
+	if s.draining.Load() {
+		return errors.New("stopping")
+	}
+	select {
+	case <-s.catalog.Ready():
+		return nil
+	default:
+		return errors.New("campaigns are not loaded yet")
+	}
+}
+
+// load is what the catalog follows: documents in, line items with markup and
+// pacer slots out. Exchange profiles are documents too and change with them.
+func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64, error) {
+	version, err := s.documents.Version(ctx)
+	if err != nil || (version == have && s.loaded()) {
+		return nil, version, err
+	}
+	if err := s.refreshExchanges(ctx); err != nil {
+		slog.Warn("exchange profiles stay as they were", "cause", err)
+	} else {
+		s.bidder.SetExchanges(s.directory.Load())
+	}
+	items, version, err := s.compiler.LineItems(ctx, have)
+	if err != nil || items == nil {
+		return items, version, err
+	}
+	s.pacer.Assign(items, time.Now())
+	s.keepLandings(items)
+	return items, version, nil
+}
+
+func (s *server) loaded() bool {
+	select {
+	case <-s.catalog.Ready():
+		return true
+	default:
+		return false
+	}
+}
+
+// keepLandings adds the landing pages of items to those known. Older ones stay:
+// an ad can be clicked long after its line item has ended.
+func (s *server) keepLandings(items []rtb.LineItem) {
+	next := maps.Clone(*s.landings.Load())
+	for i := range items {
+		for j := range items[i].Creatives {
+			c := &items[i].Creatives[j]
+			next[c.ID] = c.ClickURL
+		}
+	}
+	s.landings.Store(&next)
+}
+
+// refreshExchanges reads the documents that change or add exchange profiles.
+func (s *server) refreshExchanges(ctx context.Context) error {
+	documents, _, err := admin.ExchangeDocuments(ctx, s.documents)
+	if err != nil {
+		return fmt.Errorf("read exchange profiles: %w", err)
+	}
+	var profiles []exchange.Profile
+	for _, d := range documents {
+		p, err := exchangeProfile(d.Name, d.Number, d.Profile)
+		if err != nil {
+			return err
+		}
+		profiles = append(profiles, p)
+	}
+	d, err := exchange.NewDirectory(exchange.Merge(profiles), s.cfg.PublicURL)
+	if err != nil {
+		return err
+	}
+	s.directory.Store(d)
+	return nil
+}
+
+// exchangeProfile is the built-in profile of that name, or the generic one,
+// with what the document changes of it.
+func exchangeProfile(id string, number uint32, changes json.RawMessage) (exchange.Profile, error) {
+	p := exchange.Builtin()[0]
+	p.ID = rtb.ExchangeID(min(31+number, 255))
+	for _, b := range exchange.Builtin() {
+		if b.Name == id {
+			p = b
+			p.ID = exchange.BuiltinID(id)
+		}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(changes))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&p); err != nil {
+		return exchange.Profile{}, fmt.Errorf("exchange %q: %w", id, err)
+	}
+	p.Name = id
+	return p, p.Validate()
+}
+
+// validateExchange checks a document before it is stored.
+func validateExchange(name string, profile json.RawMessage) error {
+	_, err := exchangeProfile(name, 1, profile)
+	return err
+}
+
+// redactExchange takes the secrets out of what a document changes.
+func redactExchange(profile json.RawMessage) json.RawMessage {
+	var members map[string]json.RawMessage
+	var price map[string]json.RawMessage
+	if json.Unmarshal(profile, &members) != nil {
+		return json.RawMessage("{}")
+	}
+	hide := func(m map[string]json.RawMessage, names ...string) {
+		for _, name := range names {
+			if _, ok := m[name]; ok {
+				m[name], _ = json.Marshal(exchange.Redacted)
+			}
+		}
+	}
+	hide(members, "token")
+	if json.Unmarshal(members["price"], &price) == nil {
+		hide(price, "encryption_key", "integrity_key")
+		members["price"], _ = json.Marshal(price)
+	}
+	shown, err := json.Marshal(members)
+	if err != nil {
+		return json.RawMessage("{}")
+	}
+	return shown
+}
+
+// run serves until ctx ends, then drains: readyz fails first, requests under
+// way finish, and the stores are closed last.
+func (s *server) run(ctx context.Context) error {
+	defer s.close()
+	group, ctx := errgroup.WithContext(ctx)
+
+	// What requests need goes on until the last of them has been answered.
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	inside, inner := errgroup.WithContext(inner)
+	inside.Go(func() error { return ignoreCanceled(s.catalog.Follow(inner, s.load, s.cfg.Reload)) })
+	inside.Go(func() error { return ignoreCanceled(s.pacer.Run(inner)) })
+
+	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAdmin()
+	adminDone := make(chan error, 1)
+	go func() { adminDone <- s.admin.Serve(adminCtx) }()
+
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			s.draining.Store(true)
+			return nil
+		case err := <-adminDone:
+			return fmt.Errorf("admin API: %w", errors.Join(err, errors.New("stopped")))
+		case <-inner.Done():
+			return context.Cause(inner)
+		}
+	})
+	group.Go(func() error { return s.bidder.Serve(ctx, s.tracker, s.cfg.Drain) })
+	slog.Info("serving", "exchanges", s.cfg.Bid.Listen, "admin", "http://"+s.cfg.Admin, "public-url", s.cfg.PublicURL)
+
+	err := group.Wait()
+	stopAdmin()
+	stop()
+	return errors.Join(err, inside.Wait())
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s *server) close() {
+	var errs []error
+	if s.profiles != nil {
+		errs = append(errs, s.profiles.Close())
+	}
+	if s.documents != nil {
+		errs = append(errs, s.documents.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		slog.Error("close stores", "cause", err)
+	}
+}
