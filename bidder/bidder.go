@@ -112,10 +112,6 @@ func (b *Bidder) bid(s *scratch) {
 			break
 		}
 	}
-	if req.AllImps && len(resp.Bids) > 0 && len(resp.Bids) < len(req.Imps) {
-		b.withdraw(s, rtb.NotAllImps)
-		return
-	}
 	if len(resp.Bids) == 0 {
 		resp.Reason = cmp.Or(reason, rtb.NoUsableImp)
 	}

@@ -195,7 +195,7 @@ func TestReasons(t *testing.T) {
 		{"other seat", lineItem(1, 1, banner(1, 300, 250)), request("0", `,"wseat":["nobody"]`), rtb.SeatNotAllowed},
 		{"blocked advertiser", lineItem(1, 1, banner(1, 300, 250)), request("0", `,"badv":["WWW.Shoes.example"]`), rtb.AdvertiserBlocked},
 		{"no time left", lineItem(1, 1, banner(1, 300, 250)), []byte(strings.Replace(string(request("0", "")), `"tmax":200`, `"tmax":1`, 1)), rtb.TooLate},
-		{"all imps or none", lineItem(1, 1, banner(1, 300, 250)), []byte(`{"id":"1","allimps":1,"imp":[{"id":"1","banner":{"w":300,"h":250}},{"id":"2","banner":{"w":1,"h":2}}]}`), rtb.NotAllImps},
+		{"site and app", lineItem(1, 1, banner(1, 300, 250)), request("0", `,"app":{"id":"1"}`), rtb.NoUsableImp},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -50,10 +50,6 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 		}
 		out.Imps = append(out.Imps, explained)
 	}
-	if s.request.AllImps && len(resp.Bids) > 0 && len(resp.Bids) < len(s.request.Imps) {
-		b.withdraw(s, rtb.NotAllImps)
-		reason = rtb.NotAllImps
-	}
 	if len(resp.Bids) == 0 {
 		out.Outcome = cmp.Or(reason, rtb.NoUsableImp).String()
 		return out, nil

@@ -264,7 +264,6 @@ func TestConformRules(t *testing.T) {
 		{"privacy", "dnt", bannerRequest, bannerAnswer, change{`"device":{`, `"device":{"dnt":1,`}, change{`/e/bill`, `/e/bill?ip=203.0.113.77`}},
 		{"privacy", "gdpr", bannerRequest, bannerAnswer, change{`"regs":{}`, `"regs":{"ext":{"gdpr":1}}`, `"user":{`, `"user":{"buyeruid":"buyer/42",`}, change{`/e/bill`, `/e/bill?u=buyer%2F42`}},
 		{"privacy", "us_privacy", bannerRequest, bannerAnswer, change{`"regs":{}`, `"regs":{"us_privacy":"1YYN"}`, `"ext":{}`, `"ext":{"eids":[{"source":"s","uids":[{"id":"extended-1"}]}]}`}, change{`/e/bill`, `/e/bill?u=extended-1`}},
-		{"allimps", "one of two", bannerRequest, bannerAnswer, change{`"imp":[`, `"allimps":1,"imp":[{"id":"2","banner":{}},`}, nil},
 		{"dsa", "absent", bannerRequest, bannerAnswer, change{`"regs":{}`, `"regs":{"dsa":{"dsarequired":2}}`}, nil},
 		{"dsa", "nobody renders", bannerRequest, bannerAnswer, change{`"regs":{}`, `"regs":{"dsa":{"dsarequired":2,"pubrender":0}}`}, change{`"ext":{}`, `"ext":{"dsa":{"behalf":"Acme","paid":"Acme"}}`}},
 

@@ -15,11 +15,10 @@ var mediaNames = [...]string{banner: "banner", video: "video", audio: "audio", n
 // requestView is a bid request as the conformance checks read it: generously, since
 // what matters is whether the answer keeps to whatever can be understood.
 type requestView struct {
-	root  *node
-	ids   []*node // more than one where the key is repeated
-	imps  []*impView
-	cur   []string
-	whole bool // allimps
+	root *node
+	ids  []*node // more than one where the key is repeated
+	imps []*impView
+	cur  []string
 
 	identifiers []string // of the person, where the answer must not have them
 	restricted  string   // why it must not
@@ -45,7 +44,7 @@ func readRequest(body []byte) *requestView {
 	if err != nil || !root.isObject() {
 		return nil
 	}
-	o := &requestView{root: root, cur: root.get("cur").strs(), whole: root.get("allimps").float() == 1}
+	o := &requestView{root: root, cur: root.get("cur").strs()}
 	for i := range root.members {
 		if root.members[i].name == "id" {
 			o.ids = append(o.ids, root.members[i].value)

@@ -52,7 +52,6 @@ const (
 	CurrencyUnknown
 	NoUsableImp
 	UserOptedOut
-	NotAllImps
 
 	// Of a line item, in the order in which they are checked.
 	NotActive
@@ -108,7 +107,7 @@ const NoBidCount = int(noBidCount)
 var noBidNames = [NoBidCount]string{
 	BidMade: "bid", InvalidRequest: "invalid-request", UnknownExchange: "unknown-exchange", Overload: "overload",
 	TooLate: "too-late", SeatNotAllowed: "seat-not-allowed", CurrencyUnknown: "currency-unknown",
-	NoUsableImp: "no-usable-imp", UserOptedOut: "user-opted-out", NotAllImps: "not-all-imps",
+	NoUsableImp: "no-usable-imp", UserOptedOut: "user-opted-out",
 	NotActive: "not-active", CountryMismatch: "country", MediaMismatch: "media", ExchangeMismatch: "exchange",
 	DeviceMismatch: "device", OSMismatch: "os", ConnectionMismatch: "connection", LanguageMismatch: "language",
 	SegmentMissing: "segment-missing", SegmentExcluded: "segment-excluded", DealMissing: "deal-missing",

@@ -45,7 +45,7 @@ type Request struct {
 	Auction    uint16        // at: 1 first price, 2 second price (also when not said), 3 fixed; 500 and above are the exchange's own
 	TMax       time.Duration // zero when not said
 	Test       bool
-	AllImps    bool
+	AllImps    bool       // the imps offered are all there are (OpenRTB 2.6, 3.2.1): says nothing of how many to answer
 	Currencies []Currency // cur: empty means that none was named
 	Seats      [][]byte   // wseat: the only seats that may bid
 	NoSeats    [][]byte   // bseat
@@ -91,8 +91,7 @@ type SupplyNode struct {
 // InventoryKind says which of the three objects described the inventory.
 type InventoryKind uint8
 
-// The kinds of inventory. A request with several counts as the first of app,
-// site, dooh that it has.
+// The kinds of inventory. A request may have one only (OpenRTB 2.6, 3.2.1).
 const (
 	NoInventory InventoryKind = iota
 	Site

@@ -32,25 +32,33 @@ func TestFollow(t *testing.T) {
 
 	synctest.Test(t, func(t *testing.T) {
 		var (
+			mu      sync.Mutex // of what follows: the store
 			items   []rtb.LineItem
 			version uint64
 			failure error
-			loads   int
+			asked   bool
 		)
 		load := func(_ context.Context, have uint64) ([]rtb.LineItem, uint64, error) {
-			loads++
+			mu.Lock()
+			defer mu.Unlock()
 			if failure != nil {
 				return nil, 0, failure
 			}
-			if have == version && loads > 1 {
+			if asked && have == version {
 				return nil, version, nil
 			}
+			asked = true
 			return items, version, nil
+		}
+		store := func(v uint64, list []rtb.LineItem, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			version, items, failure = v, list, err
 		}
 		c := NewCatalog()
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
-		failure = errors.New("no store yet")
+		store(0, nil, errors.New("no store yet"))
 		go func() { ended <- c.Follow(ctx, load, time.Second) }()
 		step := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		expect := func(when string, lineItems int, version uint64) {
@@ -70,7 +78,7 @@ func TestFollow(t *testing.T) {
 			t.Errorf("four failures of one kind are logged %d times", got)
 		}
 
-		failure, items, version = nil, lineItems(1, 2), 7
+		store(7, lineItems(1, 2), nil)
 		step(time.Second)
 		<-c.Ready()
 		expect("first load", 2, 7)
@@ -84,19 +92,19 @@ func TestFollow(t *testing.T) {
 			t.Error("the Index is rebuilt though nothing changed")
 		}
 
-		items, version = lineItems(1, 2, 3), 8
+		store(8, lineItems(1, 2, 3), nil)
 		c.Nudge()
 		c.Nudge()
 		synctest.Wait()
 		expect("after a nudge", 3, 8)
 
-		items, version = []rtb.LineItem{{Key: "broken"}}, 9
+		store(9, []rtb.LineItem{{Key: "broken"}}, nil)
 		step(2 * time.Second)
 		expect("line items that cannot be built", 3, 8)
 		if got := strings.Count(log.String(), "goal.max"); got != 1 {
 			t.Errorf("a line item that cannot be built is logged %d times", got)
 		}
-		items, version = nil, 10
+		store(10, nil, nil)
 		step(time.Second)
 		expect("all line items gone", 0, 10)
 
@@ -106,7 +114,7 @@ func TestFollow(t *testing.T) {
 		}
 
 		// A second Follow of the same Catalog does not take "unchanged" for "none".
-		items, version = lineItems(4), 11
+		store(11, lineItems(4), nil)
 		ctx, stop = context.WithCancel(t.Context())
 		go func() { ended <- c.Follow(ctx, load, time.Second) }()
 		synctest.Wait()

@@ -165,6 +165,13 @@ func TestReasons(t *testing.T) {
 		{"blocked advertiser as a URL", func(s S) { s.req.Blocked.Advertisers = texts([]string{"HTTPS://www.Brand.test/x"}) }, rtb.AdvertiserBlocked},
 		{"blocked subdomain of the advertiser", func(s S) { s.req.Blocked.Advertisers = texts([]string{"shop.brand.test"}) }, rtb.BidMade},
 		{"blocked app", func(s S) { s.item.Creatives[0].Bundle = "com.App"; s.req.Blocked.Apps = texts([]string{"com.app"}) }, rtb.AppBlocked},
+		{"blocked app, and advertisers of others", func(s S) {
+			s.item.Creatives[0].Bundle = "com.app"
+			s.req.Blocked.Apps, s.req.Blocked.Advertisers = texts([]string{"com.app"}), texts([]string{"else.test"})
+		}, rtb.AppBlocked},
+		{"blocked advertiser, and categories of others", func(s S) {
+			s.req.Blocked.Advertisers, s.req.Blocked.Categories = texts([]string{"brand.test"}), texts([]string{"IAB1"})
+		}, rtb.AdvertiserBlocked},
 		{"not secure", func(s S) { s.imp.Secure, s.item.Creatives[0].Secure = true, false }, rtb.NotSecure},
 		{"other language", func(s S) { s.item.Creatives[0].Language = "de"; s.req.Languages = texts([]string{"en-US"}) }, rtb.CreativeLanguage},
 		{"language with its region", func(s S) { s.item.Creatives[0].Language = "en"; s.req.Languages = texts([]string{"EN-us"}) }, rtb.BidMade},

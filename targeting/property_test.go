@@ -354,3 +354,98 @@ func TestMatchEqualsReferenceAtScale(t *testing.T) {
 		}
 	}
 }
+
+// A bitset of a late check must not hide how far line items came: here most
+// fail by deal, kind or size, and little passes.
+func TestReasonIsTheFurthest(t *testing.T) {
+	d := dice(newRand(7).IntN)
+	reasons := map[rtb.NoBid]int{}
+	var m Matches
+	for range 1500 {
+		items := make([]rtb.LineItem, 1+d(4))
+		for i := range items {
+			item := newSituation().item
+			item.ID, item.Slot = rtb.LineItemID(i+1), int32(i)
+			item.Goal.Max = rtb.OneCPM * rtb.Money(1+d(3))
+			t := &item.Targeting
+			t.Deals = some(d, 50, "deal-1", "deal-2")
+			t.Media = some(d, 70, rtb.App, rtb.DOOH, rtb.Site)
+			t.SegmentsNone = some[rtb.SegmentID](d, 20, 1)
+			t.DenyDomains = some(d, 30, "example.com")
+			t.Zips = some(d, 20, "1*")
+			item.Creatives[0].Size.W = one[uint16](d, 300, 728, 970)
+			item.Creatives[0].Secure = d.chance(30)
+			if d.chance(20) {
+				item.Flight.End = testNow
+			}
+			items[i] = *item
+		}
+		x, err := Build(items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSituation()
+		s.imp.Private, s.imp.Secure = d.chance(30), true
+		s.imp.Floor = rtb.OneCPM * rtb.Money(d(4))
+		s.imp.FloorCur = one(d, rtb.USD, rtb.USD, rtb.UnknownCurrency)
+		s.user.Segments = []rtb.SegmentID{1}
+		s.c.Admit = func(int32, uint32) bool { return true }
+		s.imp.Deals = []rtb.Deal{{ID: rtb.Token(`"deal-1"`), Seats: texts(some(d, 40, "theirs"))}}
+		m.Limit = DefaultLimit
+		x.Begin(&m, s.c)
+		compare(t, x, &m, s.c, s.imp)
+		reasons[m.Reason]++
+	}
+	for _, reason := range []rtb.NoBid{rtb.SegmentExcluded, rtb.DealMissing, rtb.SeatNotAllowed, rtb.CurrencyUnknown, rtb.FloorTooHigh,
+		rtb.OutOfFlight, rtb.ZipMismatch, rtb.InventoryDenied, rtb.InventoryKindMismatch, rtb.SizeMismatch, rtb.NotSecure} {
+		if reasons[reason] == 0 {
+			t.Errorf("never was %v the furthest", reason)
+		}
+	}
+}
+
+// Segments, deals and sizes that few of many line items name are kept as lists,
+// which every imp reads from the beginning.
+func TestRareValues(t *testing.T) {
+	d := dice(newRand(8).IntN)
+	items := make([]rtb.LineItem, 5000)
+	for i := range items {
+		item := newSituation().item
+		item.ID, item.Slot = rtb.LineItemID(i+1), int32(i)
+		item.Targeting.SegmentsAny = []rtb.SegmentID{rtb.SegmentID(d(300))}
+		if d.chance(30) {
+			item.Targeting.Deals = []string{string('a' + rune(d(26)))}
+		}
+		item.Creatives[0].Size.H = uint16(1 + d(40))
+		items[i] = *item
+	}
+	x, err := Build(items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m Matches
+	found := 0
+	for range 100 {
+		s := newSituation()
+		s.c.Admit = func(int32, uint32) bool { return true }
+		for range 30 {
+			s.user.Segments = append(s.user.Segments, rtb.SegmentID(d(300)))
+		}
+		m.Limit = one(d, 2, 5000)
+		x.Begin(&m, s.c)
+		for range 3 {
+			s.imp.Deals, s.imp.Banner.Sizes = nil, nil
+			for range d(4) {
+				s.imp.Deals = append(s.imp.Deals, rtb.Deal{ID: rtb.Token{'"', 'a' + byte(d(26)), '"'}})
+			}
+			for range 1 + d(3) {
+				s.imp.Banner.Sizes = append(s.imp.Banner.Sizes, rtb.Size{W: 300, H: uint16(1 + d(40))})
+			}
+			compare(t, x, &m, s.c, s.imp)
+			found += len(m.Candidates)
+		}
+	}
+	if found < 1000 {
+		t.Errorf("%d candidates in all, so little was compared", found)
+	}
+}

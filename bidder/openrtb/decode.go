@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"math/bits"
 	"time"
 
 	"bidwell/rtb"
@@ -43,8 +44,8 @@ type decoder struct {
 	scanner
 	req *rtb.Request
 
-	cut     bool // a blocklist was longer than MaxBlocked
-	dropped bool // an imp is not in req.Imps
+	cut         bool  // a blocklist was longer than MaxBlocked
+	inventories uint8 // bits of the objects there are among site, app and dooh
 
 	chain   bool // source.schain was there, so source.ext.schain does not count
 	eids    uint8
@@ -210,8 +211,8 @@ func (d *decoder) finish() {
 			}
 		}
 	}
-	// Where all imps must be answered, those left out cannot be.
-	if d.cut || d.dropped && req.AllImps {
+	// Nobody can tell where an ad would show that two objects describe.
+	if d.cut || bits.OnesCount8(d.inventories) > 1 {
 		for i := range imps {
 			imps[i].Broken = true
 		}

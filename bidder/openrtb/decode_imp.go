@@ -11,14 +11,12 @@ import (
 func (d *decoder) imps() {
 	req := d.req
 	req.Imps = req.Imps[:0]
-	d.dropped = false
 	if d.peek() != '[' {
 		d.skip()
 		return
 	}
 	for ok := d.firstItem(); ok; ok = d.nextItem() {
 		if d.peek() != '{' || len(req.Imps) >= MaxImps {
-			d.dropped = true
 			d.skip()
 			continue
 		}

@@ -11,11 +11,13 @@ import (
 func (d *decoder) inventory(kind rtb.InventoryKind) {
 	inv := &d.req.Inventory
 	if is, _ := d.object(); !is {
+		d.inventories &^= 1 << kind
 		if inv.Kind == kind {
 			*inv = rtb.Inventory{Categories: inv.Categories[:0]}
 		}
 		return
 	}
+	d.inventories |= 1 << kind
 	if inv.Kind == rtb.App && kind != rtb.App || inv.Kind == rtb.Site && kind == rtb.DOOH {
 		d.skip()
 		return

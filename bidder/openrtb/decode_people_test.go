@@ -30,7 +30,15 @@ func TestDecodeInventory(t *testing.T) {
 		s + s: "1:S", `,"site":null`: "0:", `,"site":[]` + d: "3:D", `,"app":"x"` + s: "1:S", s + `,"site":null`: "0:",
 		`,"site":{"id":"T","page":"x.example"}` + s: "1:S",
 	} {
-		inv := decode(t, top(fields)).Inventory
+		req := decode(t, top(fields))
+		inv := req.Inventory
+		kinds := 0
+		for _, kind := range []string{`"site":{`, `"app":{`, `"dooh":{`} {
+			kinds += min(strings.Count(fields, kind), 1)
+		}
+		if several := kinds > 1; req.Imps[0].Broken != several && !strings.Contains(fields, "null") {
+			t.Errorf("%s: broken %t, want %t: an ad can show in one place only", fields, req.Imps[0].Broken, several)
+		}
 		if got := fmt.Sprintf("%d:%s", inv.Kind, inv.ID); got != want || len(inv.Page) > 0 {
 			t.Errorf("%s: inventory %s, page %q, want %s", fields, got, inv.Page, want)
 		}

@@ -197,10 +197,6 @@ func TestDecodeLimits(t *testing.T) {
 	if len(req.Imps) != MaxImps || req.Imps[0].Broken {
 		t.Errorf("%d imps, broken %t", len(req.Imps), req.Imps[0].Broken)
 	}
-	req = decode(t, `{"id":"r","imp":[`+strings.Join(imps, ",")+`],"allimps":1}`)
-	if !req.Imps[0].Broken {
-		t.Error("allimps with more imps than are kept can be answered")
-	}
 	var formats strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&formats, `,{"w":%d,"h":1}`, i+1)
