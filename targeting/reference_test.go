@@ -26,6 +26,16 @@ type showing struct {
 	size     rtb.Size
 }
 
+// ownSeats are the seats that line items name.
+func ownSeats(items []rtb.LineItem) (seats []string) {
+	for i := range items {
+		if s := items[i].Seat; s != "" && !slices.Contains(seats, s) {
+			seats = append(seats, s)
+		}
+	}
+	return seats
+}
+
 // furtherThan orders reasons by how far a line item came.
 func furtherThan(a, b rtb.NoBid) bool {
 	place := func(r rtb.NoBid) float64 {
@@ -42,7 +52,7 @@ func furtherThan(a, b rtb.NoBid) bool {
 	return place(a) > place(b)
 }
 
-func referenceVerdict(item *rtb.LineItem, items []rtb.LineItem, c *Context, imp *rtb.Imp) verdict {
+func referenceVerdict(item *rtb.LineItem, seats []string, c *Context, imp *rtb.Imp) verdict {
 	req, t := c.Request, &item.Targeting
 	fail := func(r rtb.NoBid) verdict { return verdict{reason: r} }
 	in := func(list [][]byte, s string) bool {
@@ -54,11 +64,7 @@ func referenceVerdict(item *rtb.LineItem, items []rtb.LineItem, c *Context, imp 
 	mayBid := func(seat string) bool {
 		return (len(req.Seats) == 0 || seat != "" && in(req.Seats, seat)) && !(seat != "" && in(req.NoSeats, seat))
 	}
-	someSeat := mayBid(c.Seat)
-	for i := range items {
-		someSeat = someSeat || items[i].Seat != "" && mayBid(items[i].Seat)
-	}
-	if !someSeat {
+	if !mayBid(c.Seat) && !slices.ContainsFunc(seats, mayBid) {
 		return fail(rtb.SeatNotAllowed)
 	}
 
