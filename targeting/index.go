@@ -91,10 +91,18 @@ func (u *union) set(value uint32) *postings {
 // point to are shared and must not change any more. The error names every line
 // item and field that is wrong.
 func Build(items []rtb.LineItem) (*Index, error) {
-	x := &Index{items: slices.Clone(items), deals: vocabulary{exact: true}}
-	slices.SortStableFunc(x.items, func(a, b rtb.LineItem) int {
-		return cmp.Or(cmp.Compare(b.Goal.Max, a.Goal.Max), cmp.Compare(a.ID, b.ID))
+	x := &Index{items: make([]rtb.LineItem, len(items)), deals: vocabulary{exact: true}}
+	order := make([]int32, len(items)) // a line item is too large to be moved about
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(i, j int32) int {
+		a, b := &items[i], &items[j]
+		return cmp.Or(cmp.Compare(b.Goal.Max, a.Goal.Max), cmp.Compare(a.ID, b.ID), cmp.Compare(i, j))
 	})
+	for to, from := range order {
+		x.items[to] = items[from]
+	}
 	var errs []error
 	x.entries = make([]entry, len(x.items))
 	clocks := newClockSet()
