@@ -92,6 +92,7 @@ func (b *Bidder) bid(s *scratch) {
 	}
 
 	x := b.Catalog.Index()
+	s.matches.Limit = batch
 	x.Begin(&s.matches, &s.context)
 	reason := rtb.BidMade // the one that came furthest
 	for i := range req.Imps {
@@ -104,8 +105,7 @@ func (b *Bidder) bid(s *scratch) {
 			reason = max(reason, s.matches.Reason)
 			continue
 		}
-		b.price(s, imp)
-		if why := b.offer(s, imp); why != rtb.BidMade {
+		if why := b.offer(s, x, imp); why != rtb.BidMade {
 			reason = max(reason, why)
 		}
 		if s.exchange.MaxBids > 0 && len(resp.Bids) == s.exchange.MaxBids {
@@ -190,12 +190,57 @@ type offer struct {
 	price     rtb.Money // what it would bid, in the account currency
 }
 
-// price fills s.offers with the candidates of imp in s.matches.
-func (b *Bidder) price(s *scratch, imp *rtb.Imp) {
+// Candidates come in batches, those with the highest ceiling first, and at
+// most so many are looked at for one imp.
+const (
+	batch         = 4
+	maxCandidates = 64
+)
+
+// offer makes the best bid on imp that there is money for. It looks at
+// candidates until one of those seen offers as much as any of the others may.
+func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 	s.features.Begin(&s.request, imp, &s.user, s.now)
 	b.Predictor.Begin(&s.features)
 	s.offers = s.offers[:0]
-	for i := range s.matches.Candidates {
+	b.price(s, imp)
+	reason := rtb.BelowFloor
+	for {
+		best := bestOffer(s.offers)
+		if best < 0 || s.offers[best].price < s.matches.Ceiling() {
+			if len(s.offers) < maxCandidates && x.More(&s.matches) {
+				b.price(s, imp)
+				continue
+			}
+		}
+		if best < 0 {
+			return reason
+		}
+		o := &s.offers[best]
+		c := &s.matches.Candidates[o.candidate]
+		if !b.Pacer.Take(c.LineItem.Slot, o.price, s.now) {
+			o.reason, reason = rtb.BudgetSpent, rtb.BudgetSpent
+			continue
+		}
+		b.add(s, imp, c, o)
+		return rtb.BidMade
+	}
+}
+
+// bestOffer is the dearest offer that may be made, the first of equals, or -1.
+func bestOffer(offers []offer) int {
+	best := -1
+	for i := range offers {
+		if offers[i].reason == rtb.BidMade && (best < 0 || offers[i].price > offers[best].price) {
+			best = i
+		}
+	}
+	return best
+}
+
+// price appends to s.offers the candidates in s.matches that are not there yet.
+func (b *Bidder) price(s *scratch, imp *rtb.Imp) {
+	for i := len(s.offers); i < len(s.matches.Candidates); i++ {
 		c := &s.matches.Candidates[i]
 		s.features.Candidate(c.LineItem, c.Creative, c.Size)
 		o := offer{candidate: int32(i), ctr: b.Predictor.Predict(&s.features)}
@@ -248,30 +293,6 @@ func (b *Bidder) secondsFloor(imp *rtb.Imp, c *targeting.Candidate) rtb.Money {
 		return rtb.MaxMoney
 	}
 	return floor
-}
-
-// offer makes the best of s.offers that there is money for the bid on imp.
-func (b *Bidder) offer(s *scratch, imp *rtb.Imp) rtb.NoBid {
-	reason := rtb.BelowFloor
-	for {
-		best := -1
-		for i := range s.offers {
-			if s.offers[i].reason == rtb.BidMade && (best < 0 || s.offers[i].price > s.offers[best].price) {
-				best = i
-			}
-		}
-		if best < 0 {
-			return reason
-		}
-		o := &s.offers[best]
-		c := &s.matches.Candidates[o.candidate]
-		if !b.Pacer.Take(c.LineItem.Slot, o.price, s.now) {
-			o.reason, reason = rtb.BudgetSpent, rtb.BudgetSpent
-			continue
-		}
-		b.add(s, imp, c, o)
-		return rtb.BidMade
-	}
 }
 
 // add appends the bid that o is to the response, with its token.

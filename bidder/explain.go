@@ -40,6 +40,7 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 		return out, nil
 	}
 	x := b.Catalog.Index()
+	s.matches.Limit = batch
 	x.Begin(&s.matches, &s.context)
 	reason := rtb.BidMade
 	for i := range s.request.Imps {
@@ -81,8 +82,10 @@ func (b *Bidder) explainImp(s *scratch, imp *rtb.Imp) (rtb.ImpExplanation, rtb.N
 	why := s.matches.Reason
 	offered := map[rtb.LineItemID]rtb.LineItemExplanation{}
 	if len(s.matches.Candidates) > 0 {
-		b.price(s, imp)
-		why = b.offer(s, imp)
+		why = b.offer(s, x, imp)
+		for x.More(&s.matches) { // people want to see the others' prices too
+			b.price(s, imp)
+		}
 		for rank, l := range b.explainOffers(s, imp, why == rtb.BidMade) {
 			if l.Stage == "bid" || l.Stage == "auction" {
 				l.Rank = rank + 1

@@ -12,6 +12,13 @@ func (x *Index) check(m *Matches, imp *rtb.Imp, position int32, out *Candidate) 
 	e := &x.entries[position]
 	item := &x.items[position]
 	out.LineItem, out.Creative = item, nil
+	// The pacer's valve is the last check, but the cheapest one of those that
+	// most line items fail; once another line item has come as far, the reason
+	// of this one cannot matter.
+	early := m.rank >= rankPaced
+	if early && !m.admit(e, item) {
+		return rtb.PacedOut
+	}
 	if e.needs&needPeople != 0 {
 		r := &x.rules[e.rules]
 		if !m.tags.hasAll(r.all) {
@@ -38,10 +45,14 @@ func (x *Index) check(m *Matches, imp *rtb.Imp, position int32, out *Candidate) 
 	if reason := x.choose(m, imp, e, item, out); reason != rtb.BidMade {
 		return reason
 	}
-	if m.context.Admit != nil && !m.context.Admit(item.Slot, uint32(coin(m.context.Coin, e.id)>>32)) {
+	if !early && !m.admit(e, item) {
 		return rtb.PacedOut
 	}
 	return rtb.BidMade
+}
+
+func (m *Matches) admit(e *entry, item *rtb.LineItem) bool {
+	return m.context.Admit == nil || m.context.Admit(item.Slot, uint32(coin(m.context.Coin, e.id)>>32))
 }
 
 // obey checks the rules that few line items have.

@@ -42,15 +42,17 @@ const DefaultLimit = 64
 // Reuse it: once it has grown, nothing is allocated.
 type Matches struct {
 	// Candidates are the best by price ceiling, dearest first. They are valid
-	// until the next Match.
+	// until the next Match; More may move them.
 	Candidates []Candidate
 	// Reason is why there are none: that of the line item which came furthest.
 	Reason rtb.NoBid
-	// Limit is how many candidates are enough; zero means DefaultLimit.
+	// Limit is how many candidates Match, and each More after it, is content
+	// with; zero means DefaultLimit.
 	Limit int
 
 	index   *Index
 	context *Context
+	imp     *rtb.Imp
 	walkers [2]walker // of the country's partition and the common one
 	now     int64     // nanoseconds
 	seat    bool      // the request lets Context.Seat bid
@@ -108,22 +110,46 @@ func (m *Matches) adopt(x *Index) {
 	m.request.adopt(x)
 }
 
-// Match finds the line items that may serve imp and leaves the best in m.
+// Match finds the line items that may serve imp and leaves the best in m. The
+// imp must stay as it is while More is called.
 func (x *Index) Match(m *Matches, imp *rtb.Imp) {
 	m.Candidates = m.Candidates[:0]
+	m.imp = imp
+	a, b := &m.walkers[0], &m.walkers[1]
 	if m.Reason = m.offer(imp); m.Reason != rtb.BidMade {
+		a.head, b.head = done, done
 		return
 	}
-	limit := m.Limit
-	if limit <= 0 {
-		limit = DefaultLimit
-	}
-	a, b := &m.walkers[0], &m.walkers[1]
 	a.start(m, imp)
 	b.start(m, imp)
 	a.next(m)
 	b.next(m)
-	for {
+	if !x.More(m) {
+		m.Reason = m.furthest(x)
+	}
+}
+
+// Ceiling is the highest price that any line item may ever bid which Match and
+// More have not come to yet; zero when there is none left. Whoever has a better
+// offer already need not look at more.
+func (m *Matches) Ceiling() rtb.Money {
+	head := min(m.walkers[0].head, m.walkers[1].head)
+	if head == done {
+		return 0
+	}
+	return m.index.entries[head].ceiling
+}
+
+// More appends the next best to the candidates and reports whether there were
+// any.
+func (x *Index) More(m *Matches) bool {
+	limit := m.Limit
+	if limit <= 0 {
+		limit = DefaultLimit
+	}
+	first := len(m.Candidates)
+	a, b := &m.walkers[0], &m.walkers[1]
+	for len(m.Candidates)-first < limit {
 		w := a
 		if b.head < a.head {
 			w = b
@@ -133,25 +159,21 @@ func (x *Index) Match(m *Matches, imp *rtb.Imp) {
 		}
 		e := &x.entries[w.head]
 		if e.ceiling < m.least && m.rank >= rankFloor {
-			break // and all that follow
+			a.head, b.head = done, done // as are all that follow
+			break
 		}
 		n := len(m.Candidates)
 		if n == cap(m.Candidates) {
 			m.Candidates = append(m.Candidates, Candidate{})[:n]
 		}
-		reason := x.check(m, imp, w.head, &m.Candidates[:n+1][n])
+		reason := x.check(m, m.imp, w.head, &m.Candidates[:n+1][n])
 		if reason == rtb.BidMade {
 			m.Candidates = m.Candidates[:n+1]
-			if n+1 >= limit {
-				break
-			}
 		}
 		m.note(reason)
 		w.next(m)
 	}
-	if len(m.Candidates) == 0 {
-		m.Reason = m.furthest(x)
-	}
+	return len(m.Candidates) > first
 }
 
 // offer prepares what an imp offers: its auctions and their floors. The reason
@@ -181,6 +203,7 @@ const (
 	rankFloor    = uint16(rtb.FloorTooHigh) * 4
 	rankKind     = uint16(rtb.InventoryKindMismatch) * 4
 	rankSize     = uint16(rtb.SizeMismatch) * 4
+	rankPaced    = uint16(rtb.PacedOut) * 4
 	rankBid      = uint16(math.MaxUint16)
 )
 
