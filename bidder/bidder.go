@@ -193,7 +193,7 @@ type offer struct {
 // Candidates come in batches, those with the highest ceiling first, and at
 // most so many are looked at for one imp.
 const (
-	batch         = 4
+	batch         = 1
 	maxCandidates = 64
 )
 

@@ -132,7 +132,7 @@ func (b *Bidder) send(ctx *fasthttp.RequestCtx, s *scratch) {
 		deflate(ctx.Response.BodyWriter(), s.body)
 		return
 	}
-	ctx.SetBody(s.body) // copies, so s may go back to the pool
+	s.body = ctx.Response.SwapBody(s.body) // takes the buffer of an earlier answer in exchange
 }
 
 // decline writes a no-bid: 204, or the reason where the exchange wants it.

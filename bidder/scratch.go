@@ -45,7 +45,6 @@ func newScratch() *scratch {
 
 // reset prepares s for the next request, and forgets the body of the last.
 func (s *scratch) reset() {
-	s.request.Reset()
 	s.response.Reset()
 	s.user.Reset()
 	s.native.imp = nil

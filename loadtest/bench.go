@@ -37,6 +37,7 @@ type BenchConfig struct {
 	Round     time.Duration // length of one measurement
 	Conns     int
 	Seed      uint64
+	Profile   string // file for a CPU profile of the bidder during the rounds; empty: none
 	Progress  io.Writer
 }
 
@@ -115,7 +116,33 @@ func Bench(ctx context.Context, cfg BenchConfig) (BenchResult, error) {
 			return BenchResult{}, err
 		}
 	}
-	return benchRounds(ctx, cfg, bid, echo, bodies)
+	profiled := make(chan error, 1)
+	go func() { profiled <- bid.profile(ctx, cfg) }()
+	result, err := benchRounds(ctx, cfg, bid, echo, bodies)
+	return result, errors.Join(err, <-profiled)
+}
+
+// profile writes a CPU profile of the server while the rounds go on.
+func (s *benchServer) profile(ctx context.Context, cfg BenchConfig) error {
+	if cfg.Profile == "" {
+		return nil
+	}
+	seconds := int((time.Duration(2*cfg.Rounds) * cfg.Round).Seconds())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.admin, max(1, seconds)), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	defer resp.Body.Close()
+	f, err := os.Create(cfg.Profile)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, resp.Body)
+	return errors.Join(err, f.Close())
 }
 
 func benchRounds(ctx context.Context, cfg BenchConfig, bid, echo *benchServer, bodies [][]byte) (BenchResult, error) {
@@ -176,6 +203,7 @@ func (s *sample) rate() float64 { return float64(s.requests) / s.wall.Seconds() 
 type benchServer struct {
 	cmd    *exec.Cmd
 	url    string
+	admin  string
 	output bytes.Buffer
 }
 
@@ -367,6 +395,7 @@ func benchServers(ctx context.Context, cfg BenchConfig, dir string) (bid, echo *
 		return nil, echo, err
 	}
 	admin := "http://" + addresses[2]
+	bid.admin = admin
 	if err := errors.Join(echo.ready(ctx, echo.url), bid.ready(ctx, admin+"/readyz")); err != nil {
 		return bid, echo, err
 	}

@@ -139,6 +139,7 @@ func parseFile(b []byte) (*Logistic, error) {
 		}
 		m.weights[index] = f.float32()
 	}
+	m.index()
 	if err := f.checks(m); err != nil {
 		return nil, err
 	}

@@ -134,5 +134,5 @@ func (f *FTRL) Model() *Logistic {
 	for i := range f.z {
 		m.weights[i] = float32(f.weight(float64(f.z[i]), float64(f.n[i])))
 	}
-	return m
+	return m.index()
 }

@@ -12,7 +12,7 @@ import (
 // validated profile; none of them changes while the profile is in use.
 type Form struct {
 	Seat       string // seatbid.seat where neither the bid nor its line item names one
-	NoticeBase string // where notices go, such as "https://bid.example.com", without a trailing slash
+	NoticeBase string // where notices go, such as "https://bid.example.com"; see [CheckNoticeBase]
 
 	// Which notices to send: nurl for a win, burl for a billable impression,
 	// lurl for a loss (OpenRTB 2.6, 4.2).
@@ -191,21 +191,21 @@ func appendBid(dst []byte, bid *rtb.Bid, f *Form) []byte {
 func appendNotices(dst []byte, bid *rtb.Bid, f *Form) []byte {
 	if f.NURL {
 		dst = append(dst, `,"nurl":"`...)
-		dst = appendEscaped(dst, f.NoticeBase)
+		dst = append(dst, f.NoticeBase...)
 		dst = append(dst, `/e/win?t=`...)
 		dst = append(dst, bid.Token...)
 		dst = append(dst, `&p=${AUCTION_PRICE}"`...)
 	}
 	if f.BURL {
 		dst = append(dst, `,"burl":"`...)
-		dst = appendEscaped(dst, f.NoticeBase)
+		dst = append(dst, f.NoticeBase...)
 		dst = append(dst, `/e/bill?t=`...)
 		dst = append(dst, bid.Token...)
 		dst = append(dst, `&p=${AUCTION_PRICE}"`...)
 	}
 	if f.LURL {
 		dst = append(dst, `,"lurl":"`...)
-		dst = appendEscaped(dst, f.NoticeBase)
+		dst = append(dst, f.NoticeBase...)
 		dst = append(dst, `/e/loss?t=`...)
 		dst = append(dst, bid.Token...)
 		dst = append(dst, `&p=${AUCTION_PRICE}&r=${AUCTION_LOSS}&m=${AUCTION_MIN_TO_WIN}"`...)

@@ -87,6 +87,8 @@ func CheckNoticeBase(base string) error {
 		return fmt.Errorf("notice base %q: %w", base, err)
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(base, "#"):
 		return fmt.Errorf("notice base %q: has a query or a fragment", base)
+	case strings.ContainsAny(base, "\"\\<>&'"):
+		return fmt.Errorf("notice base %q: has a character that would have to be escaped", base)
 	case strings.HasSuffix(base, "/"):
 		return fmt.Errorf("notice base %q: ends in a slash", base)
 	}

@@ -53,6 +53,7 @@ echo over that of the whole bid, with every feature on.`,
 	flags.IntVar(&cfg.Conns, "conns", cfg.Conns, "connections")
 	flags.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "seed of users, line items and requests")
 	flags.Float64Var(&least, "min-ratio", 0, "fail below this ratio")
+	flags.StringVar(&cfg.Profile, "cpuprofile", "", "file for a CPU profile of the bidder during the rounds")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
