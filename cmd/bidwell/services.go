@@ -37,6 +37,7 @@ type server struct {
 
 	documents *sql.Store
 	profiles  *pebble.Store
+	cache     *bidder.Cache // in front of profiles
 
 	compiler *admin.Compiler
 	catalog  *targeting.Catalog
@@ -91,13 +92,12 @@ func (s *server) buildBidder() error {
 	if err != nil {
 		return err
 	}
-	cache, err := bidder.NewCache(s.profiles, int64(s.cfg.CacheMB)<<20)
-	if err != nil {
+	if s.cache, err = bidder.NewCache(s.profiles, int64(s.cfg.CacheMB)<<20); err != nil {
 		return err
 	}
 	s.bidder, err = bidder.New(s.cfg.Bid, bidder.Parts{
 		Catalog:   s.catalog,
-		Profiles:  cache,
+		Profiles:  s.cache,
 		Pacer:     s.pacer,
 		Predictor: models.NewPredictor(model),
 		Sealer:    sealer,
@@ -138,6 +138,7 @@ func (s *server) buildAdmin() (err error) {
 	s.compiler = admin.NewCompiler(s.documents, s.exchangeID, s.prepare)
 	cfg := admin.DefaultConfig()
 	cfg.Listen = s.cfg.Admin
+	cfg.DrainWait = max(s.cfg.Drain, time.Millisecond)
 	s.admin, err = admin.New(cfg, admin.Parts{
 		Documents:        s.documents,
 		Compiler:         s.compiler,
@@ -320,25 +321,36 @@ func (s *server) run(ctx context.Context) error {
 
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
-	adminDone := make(chan error, 1)
-	go func() { adminDone <- s.admin.Serve(adminCtx) }()
+	var adminErr error
+	adminDone := make(chan struct{})
+	go func() {
+		defer close(adminDone)
+		adminErr = s.admin.Serve(adminCtx)
+	}()
 
+	// The listener of the exchanges closes after readyz has begun to fail.
+	bidding, stopBidding := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
+		defer stopBidding()
+		defer s.draining.Store(true)
 		select {
 		case <-ctx.Done():
-			s.draining.Store(true)
 			return nil
-		case err := <-adminDone:
-			return fmt.Errorf("admin API: %w", errors.Join(err, errors.New("stopped")))
-		case <-inner.Done():
-			return context.Cause(inner)
+		case <-adminDone:
+			return adminErr
+		case <-inner.Done(): // inside.Wait says why
+			return nil
 		}
 	})
-	group.Go(func() error { return s.bidder.Serve(ctx, s.tracker, s.cfg.Drain) })
+	group.Go(func() error { return s.bidder.Serve(bidding, s.tracker, s.cfg.Drain) })
 	slog.Info("serving", "exchanges", s.cfg.Bid.Listen, "admin", "http://"+s.cfg.Admin, "public-url", s.cfg.PublicURL)
 
 	err := group.Wait()
 	stopAdmin()
+	<-adminDone // it uses the stores
+	if err == nil {
+		err = adminErr
+	}
 	stop()
 	return errors.Join(err, inside.Wait())
 }
@@ -352,6 +364,9 @@ func ignoreCanceled(err error) error {
 
 func (s *server) close() {
 	var errs []error
+	if s.cache != nil {
+		s.cache.Close()
+	}
 	if s.profiles != nil {
 		errs = append(errs, s.profiles.Close())
 	}
