@@ -37,7 +37,8 @@ func (s *server) importMembers(ctx context.Context, segment rtb.SegmentID, mode,
 		out.Errors = append(out.Errors, admin.LineError{Line: int64(e.Line), Reason: e.Reason})
 	}
 	var line audience.LineError
-	if errors.Is(err, audience.ErrNoIDs) || errors.Is(err, audience.ErrTooManyIDs) || errors.As(err, &line) {
+	unusable := errors.Is(err, audience.ErrNoIDs) || errors.Is(err, audience.ErrTooManyIDs) || errors.Is(err, audience.ErrUnreadable)
+	if unusable || errors.As(err, &line) {
 		err = fmt.Errorf("%w: %w", admin.ErrUpload, err)
 	}
 	return out, err

@@ -48,6 +48,7 @@ const maxLineErrors = 100
 var (
 	ErrTooManyIDs = errors.New("the list has too many identifiers")
 	ErrNoIDs      = errors.New("the list has no usable identifier")
+	ErrUnreadable = errors.New("the list cannot be read") // no text, damaged gzip, cut off, or too large
 )
 
 // Importer loads lists of users into segments. It is safe for use by several
@@ -155,7 +156,7 @@ var errStopped = errors.New("stopped by the store")
 func (l *list) read(r io.Reader, maxBytes int64, yield func(rtb.UserID, error) bool) error {
 	in, err := newLines(r, maxBytes)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	first := true
 	for {
@@ -164,7 +165,7 @@ func (l *list) read(r io.Reader, maxBytes int64, yield func(rtb.UserID, error) b
 			break
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		if in.long {
 			err = l.refuse(in.number, "longer than 4096 bytes")
