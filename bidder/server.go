@@ -95,6 +95,8 @@ func (b *Bidder) ServeListener(ctx context.Context, listener net.Listener, track
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	err := server.ShutdownWithContext(finish)
+	listener.Close() // Shutdown does not know a server that has not begun to accept
+	<-served
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil // idle connections of exchanges may stay open; nothing is under way on them
 	}
