@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +70,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 // loadConfig reads the file, the environment and the flags.
 func loadConfig(flags *pflag.FlagSet, environ func() []string) (config, error) {
 	k := koanf.New(".")
-	if path, _ := flags.GetString("config"); path != "" {
+	if path := configFile(flags, environ); path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
 			return config{}, fmt.Errorf("read %s: %w", path, err)
 		}
@@ -91,7 +93,40 @@ func loadConfig(flags *pflag.FlagSet, environ func() []string) (config, error) {
 	if err := k.Load(posflag.Provider(flags, ".", k), nil); err != nil {
 		return config{}, fmt.Errorf("read flags: %w", err)
 	}
-	return readConfig(k)
+	return readConfig(k, checkTypes(k, flags))
+}
+
+func configFile(flags *pflag.FlagSet, environ func() []string) string {
+	path, _ := flags.GetString("config")
+	for _, variable := range environ() {
+		if value, ok := strings.CutPrefix(variable, "BIDWELL_CONFIG="); ok && path == "" {
+			path = value
+		}
+	}
+	return path
+}
+
+// checkTypes reports every value that is not of its setting's type; without
+// it, "drain: 10" would be ten nanoseconds, and "drain: soon" none.
+func checkTypes(k *koanf.Koanf, flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !k.Exists(f.Name) {
+			return
+		}
+		text := k.String(f.Name)
+		switch f.Value.Type() {
+		case "duration":
+			if _, err := time.ParseDuration(text); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %q is no duration such as 250ms or 10s", f.Name, text))
+			}
+		case "int":
+			if _, err := strconv.Atoi(text); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %q is no whole number", f.Name, text))
+			}
+		}
+	})
+	return errors.Join(errs...)
 }
 
 // refuseUnknown reports every name in the file that is no setting.
@@ -105,8 +140,9 @@ func refuseUnknown(k *koanf.Koanf, flags *pflag.FlagSet) error {
 	return errors.Join(errs...)
 }
 
-// readConfig reports every setting that is wrong, not only the first.
-func readConfig(k *koanf.Koanf) (config, error) {
+// readConfig reports every setting that is wrong, not only the first. Those in
+// wrong are known to be of another type; what they are read as does not count.
+func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	cfg := config{
 		Data:      k.String("data"),
 		PublicURL: strings.TrimRight(k.String("public-url"), "/"),
@@ -128,7 +164,7 @@ func readConfig(k *koanf.Koanf) (config, error) {
 			MaxConns:     k.Int("bid.max-conns"),
 		},
 	}
-	var errs []error
+	errs := []error{wrong}
 	if cfg.Data == "" {
 		errs = append(errs, errors.New("data: no folder"))
 	}
@@ -147,11 +183,33 @@ func readConfig(k *koanf.Koanf) (config, error) {
 	if cfg.Account == rtb.UnknownCurrency || cfg.Account == (rtb.Currency{}) {
 		errs = append(errs, fmt.Errorf("currency: %q is no ISO 4217 code", k.String("currency")))
 	}
-	errs = append(errs, cfg.readRates(k.StringMap("rates")))
+	errs = append(errs, cfg.readRates(givenRates(k)))
 	if err := cfg.Bid.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("bid: %w", err))
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			errs = append(errs, errors.New("bid."+line))
+		}
 	}
 	return cfg, errors.Join(errs...)
+}
+
+// givenRates are the rates as text: the file has numbers, the environment one
+// line such as EUR=1.08,GBP=1.27.
+func givenRates(k *koanf.Koanf) map[string]string {
+	given := map[string]string{}
+	switch v := k.Get("rates").(type) {
+	case map[string]string:
+		return v
+	case map[string]any:
+		for code, worth := range v {
+			given[code] = fmt.Sprint(worth)
+		}
+	case string:
+		for pair := range strings.FieldsFuncSeq(v, func(r rune) bool { return r == ',' }) {
+			code, worth, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			given[code] = worth
+		}
+	}
+	return given
 }
 
 // readRates takes the given rates, or converts the built-in ones to the
@@ -160,8 +218,8 @@ func (c *config) readRates(given map[string]string) error {
 	var errs []error
 	for code, text := range given {
 		currency := rtb.ParseCurrency(code)
-		var worth float64
-		if _, err := fmt.Sscanf(text, "%g", &worth); err != nil || worth <= 0 || currency == rtb.UnknownCurrency {
+		worth, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(worth > 0) || math.IsInf(worth, 1) || currency == rtb.UnknownCurrency {
 			errs = append(errs, fmt.Errorf("rates: %s=%s is no currency and its worth", code, text))
 			continue
 		}
