@@ -38,6 +38,11 @@ type Bidder struct {
 	shedder   shedder
 	draining  atomic.Bool
 
+	// resolved are the bids whose hold is gone: an exchange may report a loss
+	// and a billing of the same bid, and the second must not free the money of
+	// other bids.
+	resolved *events.Dedup
+
 	// admit is Pacer.Admit, made once: a method value allocates.
 	admit func(slot int32, coin uint32) bool
 }
@@ -58,7 +63,7 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 		parts.Sealer == nil || parts.Exchanges == nil || parts.Rates == nil || parts.Salt == nil {
 		return nil, errors.New("bidder: a part is missing")
 	}
-	b := &Bidder{cfg: cfg, Parts: parts, admit: parts.Pacer.Admit}
+	b := &Bidder{cfg: cfg, Parts: parts, resolved: events.NewDedup(20), admit: parts.Pacer.Admit}
 	b.shedder.maxDelay = cfg.MaxDelay
 	b.SetExchanges(parts.Exchanges)
 	return b, nil
@@ -356,13 +361,22 @@ func (b *Bidder) Settle(e *rtb.Event) {
 	}
 	switch e.Type {
 	case rtb.EventLoss:
-		b.Pacer.Release(slot, e.Cost, e.Made, e.Time)
+		if b.resolved.First(e.Bid, resolution) {
+			b.Pacer.Release(slot, e.Cost, e.Made, e.Time)
+		}
 	case billing(ex.Billing):
 		if paid, ok := b.Rates.ToAccount(e.Price, e.Currency); ok && paid > 0 {
-			b.Pacer.Settle(slot, e.Cost, paid, e.Made, e.Time)
+			cost := e.Cost
+			if !b.resolved.First(e.Bid, resolution) {
+				cost = 0 // billed although lost: the hold is gone
+			}
+			b.Pacer.Settle(slot, cost, paid, e.Made, e.Time)
 		}
 	}
 }
+
+// resolution is what resolved knows a bid's end by, a loss or a billing.
+const resolution = rtb.EventLoss
 
 // billing is the event that spends money where an exchange bills by n.
 func billing(n exchange.Notice) rtb.EventType {
