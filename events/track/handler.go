@@ -78,7 +78,7 @@ type scratch struct {
 var scratches = sync.Pool{New: func() any { return &scratch{work: make([]byte, 0, 256)} }}
 
 // pixel is the smallest transparent GIF: 43 bytes.
-var pixel = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x01D\x00;")
+var pixel = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
 
 // Serve answers one notice: 204, a pixel, a redirect to the landing page of
 // the token's own creative, or 400 for a token that does not open. A repeat is
