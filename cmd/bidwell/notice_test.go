@@ -1,0 +1,174 @@
+package main
+
+import (
+	"image"
+	"image/gif"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const landing = "https://acme.example/spring?from=ad&to=%C3%A4"
+
+// secured is a program whose exchanges are told another address than the one
+// that it listens on, as behind a proxy.
+func secured(t *testing.T) *program {
+	p := serve(t, "--public-url", "https://bid.example.com")
+	p.apply(shop)
+	p.awaitKnown("everyone", true)
+	return p
+}
+
+// reach rewrites a notice's address to the listener and fills in the price.
+func (p *program) reach(notice, price string) string {
+	p.t.Helper()
+	path, ours := strings.CutPrefix(notice, "https://bid.example.com/e/")
+	if !ours {
+		p.t.Fatalf("notice %q is not below the public address", notice)
+	}
+	return "http://" + p.bid + "/e/" + strings.ReplaceAll(path, "${AUCTION_PRICE}", price)
+}
+
+var (
+	pixelInMarkup = regexp.MustCompile(`https://bid\.example\.com/e/view\?[^"' ]+`)
+	clickInMarkup = regexp.MustCompile(`https://bid\.example\.com/e/click\?[^"' ]+`)
+)
+
+// answer is all that a notice's answer may say.
+type answer struct {
+	status                  int
+	contentType, body, goes string
+}
+
+func (p *program) notify(url string) answer {
+	p.t.Helper()
+	resp, err := p.http.Get(url)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body strings.Builder
+	if err := resp.Write(&body); err != nil {
+		p.t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(body.String(), "\r\n\r\n")
+	return answer{resp.StatusCode, resp.Header.Get("Content-Type"), text, resp.Header.Get("Location")}
+}
+
+func TestNotices(t *testing.T) {
+	p := secured(t)
+	b := p.mustBid(request)
+	if held := p.pacing("everyone"); held.Held != "0.01" || held.Spent != "0.00" {
+		t.Fatalf("%+v after a bid of 10 CPM", held)
+	}
+	for range 2 { // an exchange may call twice
+		if got := p.notify(p.reach(b.NURL, "8.5")); got != (answer{status: 204}) {
+			t.Errorf("nurl: %+v", got)
+		}
+		if got := p.notify(p.reach(b.BURL, "8.5")); got != (answer{status: 204}) {
+			t.Errorf("burl: %+v", got)
+		}
+		if got := p.pacing("everyone"); got.Held != "0.00" || got.Spent != "0.0085" {
+			t.Errorf("%+v, want 8.5 CPM spent once", got)
+		}
+	}
+
+	pixel, click := pixelInMarkup.FindString(b.AdM), clickInMarkup.FindString(b.AdM)
+	for range 2 {
+		got := p.notify(p.reach(strings.ReplaceAll(pixel, "&amp;", "&"), "8.5"))
+		if got.status != 200 || got.contentType != "image/gif" || len(got.body) != 43 {
+			t.Errorf("pixel: %+v", got)
+		}
+		if picture, err := gif.Decode(strings.NewReader(got.body)); err != nil || picture.Bounds() != image.Rect(0, 0, 1, 1) {
+			t.Errorf("pixel: %v, %v", picture, err)
+		}
+		if got := p.notify(p.reach(click, "")); got.status != http.StatusFound || got.goes != landing || got.body != "" {
+			t.Errorf("click: %+v", got)
+		}
+	}
+	// A click leads to where its own token says, whatever else the address says.
+	if got := p.notify(p.reach(click, "") + "&url=https://evil.example/&r=//evil.example&d=evil.example"); got.goes != landing {
+		t.Errorf("click with an address: %+v", got)
+	}
+	wide := p.mustBid(strings.Replace(request, `"w":300,"h":250`, `"w":728,"h":90`, 1))
+	if got := p.notify(p.reach(clickInMarkup.FindString(wide.AdM), "")); got.goes != "https://acme.example/wide" {
+		t.Errorf("click on the other creative: %+v", got)
+	}
+
+	lost := p.mustBid(request)
+	for range 2 {
+		if got := p.notify(p.reach(lost.LURL, "11")); got != (answer{status: 204}) {
+			t.Errorf("lurl: %+v", got)
+		}
+		if got := p.pacing("everyone"); got.Held != "0.01" || got.Spent != "0.0085" { // wide is open
+			t.Errorf("%+v after a loss", got)
+		}
+	}
+}
+
+func TestNoticesWithAlteredTokens(t *testing.T) {
+	p := secured(t)
+	b := p.mustBid(request)
+	before := p.pacing("everyone")
+	for _, notice := range []string{b.NURL, b.BURL, b.LURL, clickInMarkup.FindString(b.AdM)} {
+		url := p.reach(notice, "8.5")
+		at := strings.Index(url, "?t=") + 3
+		for _, altered := range []string{
+			url[:at+5] + string(url[at+5]^1) + url[at+6:],
+			url[:at] + "A" + url[at:],
+			url[:at] + url[at+1:],
+			url[:at],
+			url[:at-3],
+			url[:at] + "%00%ff" + url[at:],
+			url[:at] + strings.Repeat("A", 8000),
+		} {
+			if got := p.notify(altered); got.status != 400 || got.goes != "" {
+				t.Errorf("%.80s…: %+v", altered, got)
+			}
+		}
+	}
+	if got := p.pacing("everyone"); got != before {
+		t.Errorf("%+v, was %+v", got, before)
+	}
+	for path, status := range map[string]int{"/e/": 404, "/e/conversion?t=x": 404, "/": 404, "/e/win/": 404, "/metrics": 404, "/v1/apply": 404, "/debug/pprof/": 404} {
+		if got := p.notify("http://" + p.bid + path); got.status != status {
+			t.Errorf("%s: %+v, want %d", path, got, status)
+		}
+	}
+}
+
+func TestNoticesWithoutAPrice(t *testing.T) {
+	p := secured(t)
+	for _, price := range []string{"", "${AUCTION_PRICE}", "%24%7BAUCTION_PRICE%7D", "AUDIT", "audit", "free", "-4", "1e400", "NaN", "99999999999"} {
+		b := p.mustBid(request)
+		for _, notice := range []string{b.NURL, b.BURL} {
+			if got := p.notify(p.reach(notice, price)); got != (answer{status: 204}) {
+				t.Errorf("price %q: %+v", price, got)
+			}
+		}
+	}
+	got := p.pacing("everyone")
+	if got.Spent != "0.00" || got.Held != "0.10" {
+		t.Errorf("%+v, want nothing spent and ten bids held", got)
+	}
+}
+
+// An exchange that reports a loss after it billed must not free the money of
+// other bids.
+func TestNoticesOfBothOutcomes(t *testing.T) {
+	p := secured(t)
+	billed, lost, _ := p.mustBid(request), p.mustBid(request), p.mustBid(request)
+	for _, notice := range []string{billed.NURL, billed.BURL, billed.LURL} {
+		p.notify(p.reach(notice, "8"))
+	}
+	if got := p.pacing("everyone"); got.Spent != "0.008" || got.Held != "0.02" {
+		t.Errorf("%+v, want 0.008 spent and two bids open", got)
+	}
+	for _, notice := range []string{lost.LURL, lost.NURL, lost.BURL} {
+		p.notify(p.reach(notice, "8"))
+	}
+	if got := p.pacing("everyone"); got.Spent != "0.016" || got.Held != "0.01" {
+		t.Errorf("%+v, want both billed and one bid open", got)
+	}
+}
