@@ -29,6 +29,19 @@ func zipped(t *testing.T, text string) string {
 	return out.String()
 }
 
+func unzipped(t *testing.T, text string) string {
+	t.Helper()
+	r, err := gzip.NewReader(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
 // load uploads a list to the segment runners.
 func (p *program) load(list string, args ...string) (stdout string, err error) {
 	p.t.Helper()

@@ -105,6 +105,7 @@ type program struct {
 	data       string // folder
 	bid, admin string // host:port
 	http       *http.Client
+	cancel     func()       // tells it to stop
 	stop       func() error // stops it and returns what run returned
 }
 
@@ -125,6 +126,7 @@ func serve(t *testing.T, args ...string) *program {
 	args = append([]string{"serve", "--bid.listen", p.bid, "--admin.listen", p.admin, "--bid.max-delay", "1m", "--cache-mb", "4",
 		"--reload", "20ms", "--public-url", "http://" + p.bid}, args...)
 	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, args, io.Discard, io.Discard) }()
 	p.stop = sync.OnceValue(func() error {
