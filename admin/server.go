@@ -153,19 +153,21 @@ func New(cfg Config, parts Parts) (*Server, error) {
 // Handler serves the whole API; it is what tests and other listeners use.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Serve listens until ctx ends, then lets running requests finish.
-func (s *Server) Serve(ctx context.Context) error {
+// Listen opens the configured address for Serve.
+func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("admin: %w", err)
+		return nil, fmt.Errorf("admin: %w", err)
 	}
 	if err := loopback(listener.Addr().String()); err != nil {
-		return errors.Join(fmt.Errorf("admin: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("admin: %w", err), listener.Close())
 	}
-	return s.serve(ctx, listener)
+	return listener, nil
 }
 
-func (s *Server) serve(ctx context.Context, listener net.Listener) error {
+// Serve answers on the listener, which it closes, until ctx ends, then lets
+// running requests finish.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: 5 * time.Second,

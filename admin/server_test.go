@@ -531,12 +531,12 @@ func TestServeDrains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Serve(t.Context()); err == nil {
-		t.Error("Serve on an address that is taken succeeded")
+	if _, err := server.Listen(t.Context()); err == nil {
+		t.Error("Listen on an address that is taken succeeded")
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served, got := make(chan error, 1), make(chan error, 1)
-	go func() { served <- server.ServeOn(ctx, listener) }()
+	go func() { served <- server.Serve(ctx, listener) }()
 	go func() {
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 		resp, err := client.Get("http://" + cfg.Listen + "/readyz")

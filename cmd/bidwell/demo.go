@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"slices"
 	"time"
@@ -76,6 +75,10 @@ func runDemo(ctx context.Context, cfg config, demo demoConfig, stdout, stderr io
 		ctx, cancel = context.WithTimeout(ctx, demo.Duration)
 		defer cancel()
 	}
+	exchange := demo.exchange(cfg, stdout)
+	if err := exchange.Validate(); err != nil {
+		return errors.Join(errors.New("settings"), err)
+	}
 	s, err := openServer(ctx, cfg, os.Getenv)
 	if err != nil {
 		return err
@@ -98,7 +101,9 @@ explain:  bin/bidwell explain bidder/openrtb/testdata/generic/banner.request.jso
 stop:     Ctrl-C
 
 `, reachable(cfg.Bid.Listen), cfg.Admin)
-		err = s.demoTraffic(serving, demo, stdout)
+		if demo.Traffic {
+			err = demoTraffic(serving, exchange, stdout)
+		}
 	}
 	if err == nil {
 		<-serving.Done()
@@ -131,7 +136,7 @@ func (s *server) fillDemo(ctx context.Context, demo demoConfig, out io.Writer) e
 
 	population := loadtest.NewPopulation(1, demo.Users)
 	for _, d := range documents {
-		if d.Kind != "segments" || !slices.Contains(loadtest.SegmentNames(), d.ID) {
+		if d.Kind != "segments" || !slices.Contains(loadtest.SegmentNames(), d.ID) || !populated(population, d.ID) {
 			continue
 		}
 		read, err := uploadMembers(ctx, client, population, d.ID)
@@ -141,6 +146,14 @@ func (s *server) fillDemo(ctx context.Context, demo demoConfig, out io.Writer) e
 		fmt.Fprintf(out, "segment %-16s %7d identifiers\n", d.ID, read)
 	}
 	return nil
+}
+
+// populated reports whether any simulated user is in a segment.
+func populated(p *loadtest.Population, segment string) bool {
+	for range p.Members(segment) {
+		return true
+	}
+	return false
 }
 
 // uploadMembers makes the device ids and cookies of a segment's simulated
@@ -166,40 +179,34 @@ func uploadMembers(ctx context.Context, client *admin.Client, p *loadtest.Popula
 	return read, nil
 }
 
-// await waits until the server may take traffic.
+// await waits until the server may take traffic. It asks the server itself and
+// not its address, which may be another program's.
 func (s *server) await(ctx context.Context) error {
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.cfg.Admin+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
+	for _, ready := range []<-chan struct{}{s.listening, s.catalog.Ready()} {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("start the demo: %w", ctx.Err())
-		case <-time.After(10 * time.Millisecond):
+		case <-ready:
 		}
 	}
+	return nil
+}
+
+// exchange sets the simulated exchange of a demo.
+func (d demoConfig) exchange(cfg config, out io.Writer) loadtest.ExchangeConfig {
+	x := loadtest.DefaultExchangeConfig()
+	x.URL = "http://" + reachable(cfg.Bid.Listen)
+	x.Rate = d.Rate
+	x.Start = time.Now() // the market's hour is the bidder's
+	x.Users = d.Users
+	x.Progress = out
+	x.Exchanges = []string{"generic", "index", "pubmatic", "smaato"}
+	return x
 }
 
 // demoTraffic sends simulated traffic until ctx ends.
-func (s *server) demoTraffic(ctx context.Context, demo demoConfig, out io.Writer) error {
-	if !demo.Traffic {
-		return nil
-	}
-	cfg := loadtest.DefaultExchangeConfig()
-	cfg.URL = "http://" + reachable(s.cfg.Bid.Listen)
-	cfg.Rate = demo.Rate
-	cfg.Start = time.Now() // the market's hour is the bidder's
-	cfg.Users = demo.Users
-	cfg.Progress = out
-	cfg.Exchanges = []string{"generic", "index", "pubmatic", "smaato"}
-	card, err := loadtest.RunExchange(ctx, cfg)
+func demoTraffic(ctx context.Context, exchange loadtest.ExchangeConfig, out io.Writer) error {
+	card, err := loadtest.RunExchange(ctx, exchange)
 	if card != nil {
 		fmt.Fprintln(out, card)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -49,12 +50,13 @@ type server struct {
 
 	directory atomic.Pointer[exchange.Directory]
 	landings  atomic.Pointer[map[rtb.CreativeID]string]
+	listening chan struct{} // closed once both listeners are open
 	draining  atomic.Bool
 }
 
 // openServer opens the stores and puts the services together. Close it.
 func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ *server, err error) {
-	s := &server{cfg: cfg, catalog: targeting.NewCatalog(), pacer: pacing.NewPacer(time.Now())}
+	s := &server{cfg: cfg, catalog: targeting.NewCatalog(), pacer: pacing.NewPacer(time.Now()), listening: make(chan struct{})}
 	s.landings.Store(&map[rtb.CreativeID]string{})
 	defer func() {
 		if err != nil {
@@ -310,6 +312,15 @@ func redactExchange(profile json.RawMessage) json.RawMessage {
 // way finish, and the stores are closed last.
 func (s *server) run(ctx context.Context) error {
 	defer s.close()
+	people, err := s.admin.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	exchanges, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Bid.Listen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for exchanges: %w", err), people.Close())
+	}
+	close(s.listening)
 	group, ctx := errgroup.WithContext(ctx)
 
 	// What requests need goes on until the last of them has been answered.
@@ -325,7 +336,7 @@ func (s *server) run(ctx context.Context) error {
 	adminDone := make(chan struct{})
 	go func() {
 		defer close(adminDone)
-		adminErr = s.admin.Serve(adminCtx)
+		adminErr = s.admin.Serve(adminCtx, people)
 	}()
 
 	// The listener of the exchanges closes after readyz has begun to fail.
@@ -342,10 +353,10 @@ func (s *server) run(ctx context.Context) error {
 			return nil
 		}
 	})
-	group.Go(func() error { return s.bidder.Serve(bidding, s.tracker, s.cfg.Drain) })
+	group.Go(func() error { return s.bidder.ServeListener(bidding, exchanges, s.tracker, s.cfg.Drain) })
 	slog.Info("serving", "exchanges", s.cfg.Bid.Listen, "admin", "http://"+s.cfg.Admin, "public-url", s.cfg.PublicURL)
 
-	err := group.Wait()
+	err = group.Wait()
 	stopAdmin()
 	<-adminDone // it uses the stores
 	if err == nil {
