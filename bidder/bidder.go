@@ -196,10 +196,10 @@ type offer struct {
 }
 
 // Candidates come in batches, those with the highest ceiling first, and at
-// most so many are looked at for one imp.
+// most so many are priced for one imp.
 const (
-	batch         = 1
-	maxCandidates = 64
+	batch         = 2
+	maxCandidates = 16
 )
 
 // offer makes the best bid on imp that there is money for. It looks at
@@ -208,27 +208,23 @@ func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 	s.features.Begin(&s.request, imp, &s.user, s.now)
 	b.Predictor.Begin(&s.features)
 	s.offers = s.offers[:0]
-	b.price(s, imp)
+	best := b.price(s, imp, -1)
 	reason := rtb.BelowFloor
 	for {
-		best := bestOffer(s.offers)
-		if best < 0 || s.offers[best].price < s.matches.Ceiling() {
-			if len(s.offers) < maxCandidates && x.More(&s.matches) {
-				b.price(s, imp)
-				continue
-			}
+		for (best < 0 || s.offers[best].price < s.matches.Ceiling()) && len(s.offers) < maxCandidates && x.More(&s.matches) {
+			best = b.price(s, imp, best)
 		}
 		if best < 0 {
 			return reason
 		}
 		o := &s.offers[best]
 		c := &s.matches.Candidates[o.candidate]
-		if !b.Pacer.Take(c.LineItem.Slot, o.price, s.now) {
-			o.reason, reason = rtb.BudgetSpent, rtb.BudgetSpent
-			continue
+		if b.Pacer.Take(c.LineItem.Slot, o.price, s.now) {
+			b.add(s, imp, c, o)
+			return rtb.BidMade
 		}
-		b.add(s, imp, c, o)
-		return rtb.BidMade
+		o.reason, reason = rtb.BudgetSpent, rtb.BudgetSpent
+		best = bestOffer(s.offers)
 	}
 }
 
@@ -243,8 +239,9 @@ func bestOffer(offers []offer) int {
 	return best
 }
 
-// price appends to s.offers the candidates in s.matches that are not there yet.
-func (b *Bidder) price(s *scratch, imp *rtb.Imp) {
+// price appends to s.offers the candidates in s.matches that are not there yet,
+// and returns the best offer, given the best of those before.
+func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 	for i := len(s.offers); i < len(s.matches.Candidates); i++ {
 		c := &s.matches.Candidates[i]
 		s.features.Candidate(c.LineItem, c.Creative, c.Size)
@@ -257,9 +254,12 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp) {
 		}
 		if o.value < floor {
 			o.reason = rtb.BelowFloor
+		} else if best < 0 || o.price > s.offers[best].price {
+			best = len(s.offers)
 		}
 		s.offers = append(s.offers, o)
 	}
+	return best
 }
 
 // fixedPrice is the auction type of a deal whose floor is its price (OpenRTB

@@ -84,7 +84,7 @@ func (b *Bidder) explainImp(s *scratch, imp *rtb.Imp) (rtb.ImpExplanation, rtb.N
 	if len(s.matches.Candidates) > 0 {
 		why = b.offer(s, x, imp)
 		for x.More(&s.matches) { // people want to see the others' prices too
-			b.price(s, imp)
+			b.price(s, imp, -1)
 		}
 		for rank, l := range b.explainOffers(s, imp, why == rtb.BidMade) {
 			if l.Stage == "bid" || l.Stage == "auction" {
