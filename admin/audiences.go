@@ -202,6 +202,7 @@ func (s *Server) registerExplain() {
 // account currency.
 type Balance struct {
 	LineItem     rtb.LineItemID
+	Ended        bool      // it was in the bidder and is no longer
 	Spent        rtb.Money // over its whole life
 	SpentToday   rtb.Money
 	Held         rtb.Money // for bids whose outcome is open
@@ -213,7 +214,7 @@ type Balance struct {
 // Pacing is how a line item spends.
 type Pacing struct {
 	LineItem     string  `json:"line_item" doc:"Id of the line item"`
-	Serving      bool    `json:"serving" doc:"The bidder has it; the rest is empty otherwise"`
+	Serving      bool    `json:"serving" doc:"It takes part in bidding; what it spent and holds stays when it does not"`
 	Spent        Amount  `json:"spent" doc:"Over its whole life"`
 	SpentToday   Amount  `json:"spent_today"`
 	Held         Amount  `json:"held" doc:"For bids whose outcome is open"`
@@ -242,7 +243,7 @@ func (s *Server) registerPacing() {
 				continue
 			}
 			out.Body = Pacing{
-				LineItem: in.ID, Serving: true, BidRate: b.BidRate,
+				LineItem: in.ID, Serving: !b.Ended, BidRate: b.BidRate,
 				Spent: Amount(b.Spent.String()), SpentToday: Amount(b.SpentToday.String()),
 				Held: Amount(b.Held.String()), PlannedToday: Amount(b.PlannedToday.String()),
 			}

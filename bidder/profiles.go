@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,8 +91,17 @@ type Cache struct {
 	mu   sync.Mutex
 	free []uint32 // slots nobody has
 
+	// hints say which slot a user was last found in, by the low bits of the
+	// user's id. They are right nearly always, and then ristretto is asked only
+	// now and then, so that it learns who is wanted; its own look-up waits for
+	// memory several times.
+	hints []atomic.Uint32
+
 	misses sync.Pool
 }
+
+// askEvery is how many hits ristretto is told of one by.
+const askEvery = 8
 
 // maxStale is how long a slot is used at most, should a Source forget to tell
 // of a write.
@@ -118,6 +128,7 @@ func NewCache(source Source, bytes int64) (*Cache, error) {
 		source: source,
 		slots:  make([]atomic.Uint64, (users+1)*slotWords),
 		stamps: make([]atomic.Uint32, 1<<bits.Len64(uint64(2*users))),
+		hints:  make([]atomic.Uint32, 1<<bits.Len64(uint64(users))),
 		free:   make([]uint32, 0, users),
 	}
 	for slot := users; slot > 0; slot-- { // slot zero is ristretto's word for none
@@ -216,10 +227,22 @@ func (c *Cache) Profile(now, deadline time.Time, users []rtb.UserID, p *rtb.Prof
 // that is not cached or not fresh.
 func (c *Cache) lookup(user *rtb.UserID, tags []rtb.SegmentID, seconds uint32, p *rtb.Profile) bool {
 	key := binary.LittleEndian.Uint64(user[:])
+	hint := &c.hints[key&uint64(len(c.hints)-1)]
+	if rand.Uint32()%askEvery != 0 {
+		if slot := hint.Load(); slot != 0 && c.readSlot(slot, key, user, tags, seconds, p) {
+			return true
+		}
+	}
 	slot, ok := c.index.Get(key)
-	if !ok {
+	if !ok || !c.readSlot(slot, key, user, tags, seconds, p) {
 		return false
 	}
+	hint.Store(slot)
+	return true
+}
+
+// readSlot adds what a slot says to p, if it is the user's and fresh.
+func (c *Cache) readSlot(slot uint32, key uint64, user *rtb.UserID, tags []rtb.SegmentID, seconds uint32, p *rtb.Profile) bool {
 	words := c.slots[int(slot)*slotWords:][:slotWords]
 	version := words[slotVersion].Load()
 	stamp, head := words[slotStamp].Load(), words[slotHead].Load()

@@ -34,16 +34,16 @@ func (e *Exchange) Admits(token []byte) bool {
 // Directory finds exchanges by name and number. It is immutable and safe to
 // share; an edited profile makes a new one.
 type Directory struct {
-	byName map[string]*Exchange
-	byID   [256]*Exchange
-	all    []*Exchange
+	names []string // of all, in their order
+	byID  [256]*Exchange
+	all   []*Exchange
 }
 
 // NewDirectory makes a directory of the given profiles. noticeBase is where
 // notices go, such as "https://bid.example.com". The error names every profile
 // and field that is wrong.
 func NewDirectory(profiles []Profile, noticeBase string) (*Directory, error) {
-	d := &Directory{byName: make(map[string]*Exchange, len(profiles))}
+	d := &Directory{}
 	var errs []error
 	if err := openrtb.CheckNoticeBase(noticeBase); err != nil {
 		errs = append(errs, err)
@@ -57,7 +57,7 @@ func NewDirectory(profiles []Profile, noticeBase string) (*Directory, error) {
 		if p.ID == 0 {
 			p.ID = BuiltinID(p.Name)
 		}
-		if d.byName[p.Name] != nil {
+		if d.Lookup([]byte(p.Name)) != nil {
 			errs = append(errs, fmt.Errorf("exchange %q: there are two", p.Name))
 			continue
 		}
@@ -70,13 +70,16 @@ func NewDirectory(profiles []Profile, noticeBase string) (*Directory, error) {
 			errs = append(errs, fmt.Errorf("exchange %q: %w", p.Name, err))
 			continue
 		}
-		d.byName[e.Name], d.byID[e.ID] = e, e
-		d.all = append(d.all, e)
+		d.byID[e.ID] = e
+		d.all, d.names = append(d.all, e), append(d.names, e.Name)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(d.all, func(a, b *Exchange) int { return cmp.Compare(a.ID, b.ID) })
+	for i, e := range d.all {
+		d.names[i] = e.Name
+	}
 	return d, nil
 }
 
@@ -97,8 +100,16 @@ func newExchange(p Profile, noticeBase string) (*Exchange, error) {
 }
 
 // Lookup finds an exchange by the name in its bid address. It is nil for an
-// unknown one. It does not allocate.
-func (d *Directory) Lookup(name []byte) *Exchange { return d.byName[string(name)] }
+// unknown one. It does not allocate. Names are few, so that looking at each
+// takes less than hashing one.
+func (d *Directory) Lookup(name []byte) *Exchange {
+	for i := range d.names {
+		if d.names[i] == string(name) {
+			return d.all[i]
+		}
+	}
+	return nil
+}
 
 // ByID finds an exchange by its number. It is nil for an unknown one.
 func (d *Directory) ByID(id rtb.ExchangeID) *Exchange { return d.byID[id] }

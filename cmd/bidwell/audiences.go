@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"bidwell/admin"
@@ -44,18 +45,30 @@ func (s *server) importMembers(ctx context.Context, segment rtb.SegmentID, mode,
 	return out, err
 }
 
-// balances tells the admin API what the pacer knows.
+// balances tells the admin API what the pacer knows. A line item also draws on
+// the budget of its campaign, which is not told.
 func (s *server) balances() []admin.Balance {
+	serving := map[rtb.LineItemID]bool{}
+	for _, item := range s.catalog.Index().LineItems() {
+		serving[item.ID] = true
+	}
 	var out []admin.Balance
 	for _, b := range s.pacer.Balances() {
-		out = append(out, balance(b))
+		if !strings.HasPrefix(b.Owner, ownBudget) {
+			continue
+		}
+		out = append(out, balance(b, !serving[b.LineItem]))
 	}
 	return out
 }
 
-func balance(b pacing.Balance) admin.Balance {
+// ownBudget begins the owner of a line item's own account.
+const ownBudget = "line-item/"
+
+func balance(b pacing.Balance, ended bool) admin.Balance {
 	return admin.Balance{
 		LineItem:     b.LineItem,
+		Ended:        ended,
 		Spent:        b.Spent,
 		SpentToday:   b.SpentToday,
 		Held:         b.Held,

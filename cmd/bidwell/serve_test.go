@@ -58,6 +58,14 @@ func TestServeApplyAndBid(t *testing.T) {
 		status, _ := p.post(request)
 		return status == http.StatusNoContent
 	})
+	if got := p.pacing("everyone"); got.Serving || got.Held == "0.00" {
+		t.Errorf("%+v of a paused line item, want what it holds", got)
+	}
+	p.apply(shop)
+	p.await(request, true)
+	if !p.pacing("everyone").Serving {
+		t.Error("a line item that bids is not serving")
+	}
 }
 
 func TestApplyRefuses(t *testing.T) {
