@@ -334,7 +334,7 @@ func TestAcceptedDocumentsCompile(t *testing.T) {
 		item := map[string]any{
 			"campaign": "spring", "name": rapid.StringN(1, 40, 200).Draw(t, "name"), "creatives": []string{"banner-300x250"},
 			"pacing": rapid.SampledFrom([]string{"even", "asap", "ahead"}).Draw(t, "pacing"),
-			"goal": map[string]any{"type": rapid.SampledFrom([]string{"cpm", "cpc", "cpa"}).Draw(t, "goal"),
+			"goal": map[string]any{"type": rapid.SampledFrom([]string{"cpm", "cpc"}).Draw(t, "goal"),
 				"value":   fmt.Sprintf("%d.%d", rapid.IntRange(0, 99).Draw(t, "units"), rapid.IntRange(1, 999).Draw(t, "decimals")),
 				"max_cpm": fmt.Sprintf("%d", rapid.IntRange(1, 99).Draw(t, "max"))},
 			"targeting": map[string]any{

@@ -27,9 +27,9 @@ type LineItem struct {
 
 // Goal is what the advertiser pays for.
 type Goal struct {
-	Type   string `json:"type" enum:"cpm,cpc,cpa" doc:"Impressions, clicks, or conversions"`
-	Value  Amount `json:"value" doc:"Worth of a thousand impressions (cpm), of a click (cpc) or of a conversion (cpa)" example:"0.80"`
-	MaxCPM CPM    `json:"max_cpm,omitempty" doc:"Highest bid for a thousand impressions; required for cpc and cpa, value when empty for cpm" example:"6.00"`
+	Type   string `json:"type" enum:"cpm,cpc" doc:"Impressions or clicks"`
+	Value  Amount `json:"value" doc:"Worth of a thousand impressions (cpm) or of a click (cpc)" example:"0.80"`
+	MaxCPM CPM    `json:"max_cpm,omitempty" doc:"Highest bid for a thousand impressions; required for cpc, value when empty for cpm" example:"6.00"`
 }
 
 // Targeting is where and to whom a line item may serve.
@@ -135,7 +135,7 @@ func (g *Goal) check(c *checker) {
 		if c.cpm("goal.max_cpm", &g.MaxCPM) == 0 {
 			c.fail("goal.max_cpm", string(g.MaxCPM), "must be more than zero")
 		}
-	case g.Type == "cpc" || g.Type == "cpa":
+	case g.Type == "cpc":
 		c.fail("goal.max_cpm", nil, "is required for a %s goal", g.Type)
 	}
 }
@@ -260,7 +260,7 @@ var (
 	}
 	inventoryKinds = map[string]rtb.InventoryKind{"site": rtb.Site, "app": rtb.App, "dooh": rtb.DOOH}
 	paces          = map[string]rtb.Pacing{"even": rtb.PaceEven, "asap": rtb.PaceASAP, "ahead": rtb.PaceAhead}
-	goals          = map[string]rtb.GoalType{"cpm": rtb.GoalCPM, "cpc": rtb.GoalCPC, "cpa": rtb.GoalCPA}
+	goals          = map[string]rtb.GoalType{"cpm": rtb.GoalCPM, "cpc": rtb.GoalCPC}
 	capScopes      = map[string]rtb.CapScope{
 		"line-item": rtb.CapLineItem, "campaign": rtb.CapCampaign, "advertiser": rtb.CapAdvertiser, "creative": rtb.CapCreative,
 	}

@@ -209,6 +209,7 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 	}
 	s.pacer.Assign(items, time.Now())
 	s.keepLandings(items)
+	warnOfCaps(items)
 	return items, version, nil
 }
 
@@ -218,6 +219,19 @@ func (s *server) loaded() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// warnOfCaps says what people may believe is done for them and is not.
+func warnOfCaps(items []rtb.LineItem) {
+	capped := 0
+	for i := range items {
+		if len(items[i].Caps) > 0 {
+			capped++
+		}
+	}
+	if capped > 0 {
+		slog.Warn("frequency caps are not enforced yet", "line-items", capped)
 	}
 }
 
