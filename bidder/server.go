@@ -66,12 +66,10 @@ func (b *Bidder) ServeListener(ctx context.Context, listener net.Listener, track
 	server := &fasthttp.Server{
 		Handler:                      b.Handler(tracker),
 		ErrorHandler:                 answerError,
-		ReadTimeout:                  b.cfg.ReadTimeout,
-		WriteTimeout:                 b.cfg.WriteTimeout,
-		IdleTimeout:                  b.cfg.IdleTimeout,
+		ConnState:                    watch,
 		MaxRequestBodySize:           b.cfg.MaxBody,
 		ReadBufferSize:               16 << 10,
-		Concurrency:                  b.cfg.MaxConns,
+		Concurrency:                  b.cfg.MaxConns + 1, // the guard keeps the limit, without a 503
 		NoDefaultServerHeader:        true,
 		NoDefaultDate:                true,
 		NoDefaultContentType:         true,
@@ -83,9 +81,14 @@ func (b *Bidder) ServeListener(ctx context.Context, listener net.Listener, track
 	shedding, stopShedding := context.WithCancel(ctx)
 	defer stopShedding()
 	go b.shedder.run(shedding)
+	guard := newGuard(b.cfg)
+	guarding, stopGuarding := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopGuarding()
+	go guard.run(guarding)
+	guarded := guardedListener{listener, guard, guarding.Done()}
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(guarded) }()
 	select {
 	case err := <-served:
 		return err
@@ -95,6 +98,7 @@ func (b *Bidder) ServeListener(ctx context.Context, listener net.Listener, track
 	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	err := server.ShutdownWithContext(finish)
+	stopGuarding()
 	listener.Close() // Shutdown does not know a server that has not begun to accept
 	<-served
 	if errors.Is(err, context.DeadlineExceeded) {

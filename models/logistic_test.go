@@ -20,9 +20,7 @@ func randomModel(bits int) *Logistic {
 
 func TestPredictIsTheSumOfTheWeights(t *testing.T) {
 	m := &Logistic{weights: make([]float32, 1<<MinBits), bias: -2}
-	for i, w := range []float32{0.5, 0.25, -1, 2, 1, 0.125} {
-		m.weights[i] = w
-	}
+	copy(m.weights, []float32{0.5, 0.25, -1, 2, 1, 0.125})
 	tests := []struct {
 		hashes []uint32
 		logit  float64

@@ -163,7 +163,7 @@ func TestDecodeTop(t *testing.T) {
 		t.Errorf("lists %s, cattax %d, want %s, 2", got, b.Taxonomy, want)
 	}
 	plain := decode(t, top(""))
-	if plain.Auction != 2 || plain.TMax != 0 || plain.Test || plain.AllImps || plain.Currencies != nil && len(plain.Currencies) > 0 {
+	if plain.Auction != 2 || plain.TMax != 0 || plain.Test || plain.AllImps || len(plain.Currencies) > 0 {
 		t.Errorf("a request that says nothing: %+v", plain)
 	}
 	for text, want := range map[string]time.Duration{

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,10 +24,6 @@ func main() {
 		os.Exit(1)
 	}
 }
-
-// errReported ends the program with an exit code after the command itself has
-// said what is wrong.
-var errReported = errors.New("see above")
 
 // run is main with its inputs made explicit, so that tests can start the
 // whole program.
