@@ -4,7 +4,7 @@ LDFLAGS := -ldflags "-s -w -X main.version=$(VERSION)"
 FUZZTIME ?= 10s
 CORPUS   ?= ../shared/corpus
 DEMO     ?=
-TOOLS    := GOFLAGS=-mod=mod go run
+TOOLS    := go run
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,8 @@ bench: build ## time each stage of a bid, then the whole bid against a fasthttp 
 		./bidder/... ./targeting ./models ./pacing ./events
 	./bin/loadtest bench --bidwell ./bin/bidwell
 
-check: fmt-check ## what CI checks before the tests: format, vet, staticcheck
+check: fmt-check ## what CI checks before the tests: format, module file, vet, staticcheck
+	go mod tidy -diff
 	go vet ./...
 	$(TOOLS) honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
