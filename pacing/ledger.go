@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"bidwell/rtb"
@@ -87,8 +88,9 @@ func (p *Pacer) Assign(items []rtb.LineItem, now time.Time) {
 	for _, a := range p.accounts {
 		a.limits(seconds(now))
 	}
+	next.gates = make([]atomic.Uint64, len(next.slots))
+	next.open()
 	p.slots.Store(next)
-	p.open()
 }
 
 // draw points a slot to the accounts of its line item.
@@ -227,6 +229,8 @@ func (p *Pacer) retire(now int64) {
 			}
 		}
 	}
+	next.gates = make([]atomic.Uint64, len(next.slots))
+	next.open()
 	p.slots.Store(next)
 	for owner, a := range p.accounts {
 		if used[a] || a.limbo != 0 || a.committed.Load() != a.spent.Load() {

@@ -40,13 +40,16 @@ type Pacer struct {
 type table struct {
 	slots []*slot
 	ids   map[rtb.LineItemID]int32
+
+	// gates let a coin below them through: 0 to 2^32, zero for a slot without a
+	// line item. They stand together because a request asks many of them.
+	gates []atomic.Uint64
 }
 
 // slot is the place of one line item.
 type slot struct {
-	gate    atomic.Uint64 // a coin below it is let through: 0 to 2^32
-	asked   atomic.Int64  // cost of what Take was asked for since the last Step
-	refused atomic.Int64  // part of it
+	asked   atomic.Int64 // cost of what Take was asked for since the last Step
+	refused atomic.Int64 // part of it
 	draws   atomic.Pointer[drawing]
 
 	id   rtb.LineItemID
@@ -113,8 +116,8 @@ func (p *Pacer) slot(i int32) *slot {
 // Admit says whether a line item may look at an opportunity. The coin is
 // random. It is false for a slot that was not assigned.
 func (p *Pacer) Admit(slot int32, coin uint32) bool {
-	s := p.slot(slot)
-	return s != nil && uint64(coin) < s.gate.Load()
+	gates := p.slots.Load().gates
+	return uint(slot) < uint(len(gates)) && uint64(coin) < gates[slot].Load()
 }
 
 // Take holds cost, the price of a bid made now, on every budget of the line
@@ -248,7 +251,7 @@ func (p *Pacer) Step(now time.Time) {
 		}
 		a.limits(at)
 	}
-	p.open()
+	p.slots.Load().open()
 	if second >= p.nextRetire || second < p.nextRetire-60 {
 		p.nextRetire = second + 60
 		p.retire(second)
@@ -307,8 +310,8 @@ func (p *Pacer) measure() {
 }
 
 // open sets the gates by the rates of the accounts.
-func (p *Pacer) open() {
-	for _, s := range p.slots.Load().slots {
+func (t *table) open() {
+	for i, s := range t.slots {
 		if s == nil {
 			continue
 		}
@@ -321,6 +324,6 @@ func (p *Pacer) open() {
 				s.rate = min(s.rate, a.rates[d.mode])
 			}
 		}
-		s.gate.Store(uint64(math.Ceil(s.rate * (1 << 32))))
+		t.gates[i].Store(uint64(math.Ceil(s.rate * (1 << 32))))
 	}
 }

@@ -40,6 +40,7 @@ type entry struct {
 	start, end int64 // nanoseconds
 	needs      needs
 	id         uint32
+	slot       int32 // of the pacer
 	rules      int32
 	creatives  int32 // place of the first
 	count      int32
@@ -77,6 +78,7 @@ func (x *Index) compile(e *entry, item *rtb.LineItem, clocks *clockSet) error {
 		start:     nanoseconds(item.Flight.Start, math.MinInt64),
 		end:       nanoseconds(item.Flight.End, math.MaxInt64),
 		id:        uint32(item.ID),
+		slot:      item.Slot,
 		creatives: int32(len(x.creatives)),
 		count:     int32(len(item.Creatives)),
 		ownSeat:   item.Seat != "",
