@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"bidwell/rtb"
@@ -62,6 +63,21 @@ const (
 	lossFormat        = 204
 	currencyOfAuction = "USD"
 )
+
+// lossNames are for people, by code as scorecards have it.
+var lossNames = map[string]string{
+	strconv.Itoa(lossInvalid):    "invalid bid response",
+	strconv.Itoa(lossDealID):     "invalid deal id",
+	strconv.Itoa(lossNoMarkup):   "missing markup",
+	strconv.Itoa(lossNoCreative): "missing creative id",
+	strconv.Itoa(lossNoPrice):    "missing price",
+	strconv.Itoa(lossBelowFloor): "below the floor of the auction",
+	strconv.Itoa(lossBelowDeal):  "below the floor of the deal",
+	strconv.Itoa(lossHigherBid):  "lost to a higher bid",
+	strconv.Itoa(lossToDeal):     "lost to a bid for a deal",
+	strconv.Itoa(lossSize):       "creative of a size not allowed",
+	strconv.Itoa(lossFormat):     "creative of the wrong format",
+}
 
 // contender is one bid in the auction of a slot and what became of it.
 type contender struct {

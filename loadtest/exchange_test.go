@@ -272,8 +272,8 @@ func TestExchangeNotices(t *testing.T) {
 	checkSums(t, card)
 
 	text := card.String()
-	for _, want := range []string{"auctions     1500 in", "spend        " + card.Spend, "notice       nurl", "exchange     generic",
-		"format       native", "creative     banner-320x50 of line-0", "lost         102: "} {
+	for _, want := range []string{"auctions     1500 in", "spend        " + dollars(spend) + ", average CPM ", "notice       nurl", "exchange     generic",
+		"format       native", "creative     banner-320x50 of line-0", "lost         102 lost to a higher bid: "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}
@@ -579,8 +579,25 @@ func TestProgressLine(t *testing.T) {
 	var out bytes.Buffer
 	printProgress(&out, 12*time.Second, moment{auctions: 1000, answered: 500, bids: 550, wins: 100, impressions: 98, clicks: 1, spent: rtb.Unit},
 		moment{auctions: 3000, answered: 1900, bids: 2050, wins: 700, impressions: 680, clicks: 7, spent: 3 * rtb.Unit / 2})
-	want := "   12s  2000 auctions/s  1500 bids/s  bid rate 70.0%  win rate 40.0%  spend 1.50  CPM 2.21  CTR 1.03%\n"
+	want := "  12s  2000 req/s  70% bid  40% won   total $1.50  CPM 2.21  CTR 1.03%\n"
 	if out.String() != want {
 		t.Errorf("got  %q\nwant %q", out.String(), want)
+	}
+}
+
+// What people read is rounded; what programs read is exact.
+func TestScorecardForPeople(t *testing.T) {
+	card := Scorecard{Bids: 1, Wins: 1, Impressions: 1, Clicks: 1, Conversions: 1, Spend: "6.58123", AvgCPM: "3.8", Losses: map[string]int{"103": 1},
+		Creatives: []Share{{CID: "shoes", CRID: "wide", Bids: 1, Wins: 1, Clicks: 1, Spend: "0.00380001"}, {CID: "shoes", CRID: "tall", Spend: "0.00"}}}
+	text := card.String()
+	for _, want := range []string{"spend        $6.58, average CPM 3.80\n", "1 conversion\n", "lost         103 lost to a bid for a deal: 1\n",
+		"wide of shoes: 1 bid, 1 win, 1 click, spend $0.0038\n", "tall of shoes: 0 bids, 0 wins, 0 clicks, spend $0.00\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the text lacks %q:\n%s", want, text)
+		}
+	}
+	exact, err := json.Marshal(card)
+	if err != nil || !strings.Contains(string(exact), `"spend":"6.58123"`) {
+		t.Errorf("%s, %v", exact, err)
 	}
 }

@@ -275,15 +275,51 @@ func (t *tally) moment() moment {
 	return moment{c.Auctions, c.Answered, c.Bids, c.Wins, c.Impressions, c.Clicks, t.spent}
 }
 
-// printProgress writes one line of a second of the market, and of the run so far.
+// printProgress writes one line for people: what the last second was like, and
+// what the whole run has come to.
 func printProgress(w io.Writer, elapsed time.Duration, last, now moment) {
-	fmt.Fprintf(w, "%6s  %d auctions/s  %d bids/s  bid rate %.1f%%  win rate %.1f%%  spend %.2f  CPM %.2f  CTR %.2f%%\n",
-		elapsed.Round(time.Second), now.auctions-last.auctions, now.bids-last.bids,
+	fmt.Fprintf(w, "%5s  %d req/s  %.0f%% bid  %.0f%% won   total %s  CPM %.2f  CTR %.2f%%\n",
+		elapsed.Round(time.Second), now.auctions-last.auctions,
 		100*ratio(now.answered-last.answered, now.auctions-last.auctions),
 		100*ratio(now.wins-last.wins, now.bids-last.bids),
-		float64(now.spent)/float64(rtb.Unit),
+		dollars(now.spent),
 		now.spent.CPM()/float64(max(now.impressions, 1)),
 		100*ratio(now.clicks, now.impressions))
+}
+
+// dollars is an amount for people. The market's currency is the US dollar.
+func dollars(m rtb.Money) string {
+	decimals := 2
+	if m > 0 && m < rtb.Unit {
+		decimals = 4
+	}
+	return "$" + strconv.FormatFloat(float64(m)/float64(rtb.Unit), 'f', decimals, 64)
+}
+
+// spentText is the exact amount of a scorecard for people.
+func spentText(exact string) string {
+	m, err := rtb.ParseMoney(exact)
+	if err != nil {
+		return exact
+	}
+	return dollars(m)
+}
+
+// cpmText is the exact CPM of a scorecard for people.
+func cpmText(exact string) string {
+	m, err := rtb.ParseCPM(exact)
+	if err != nil {
+		return exact
+	}
+	return strconv.FormatFloat(m.CPM(), 'f', 2, 64)
+}
+
+// counted is "1 click" or "2 clicks".
+func counted(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + one + "s"
 }
 
 // String is what [Scorecard.WriteText] writes.
@@ -298,15 +334,17 @@ func (c *Scorecard) String() string {
 // WriteText writes the scorecard for people.
 func (c *Scorecard) WriteText(w io.Writer) error {
 	p := &printer{w: w}
-	p.linef("auctions     %d in %.1f s (%.0f/s), %d impressions on offer", c.Auctions, c.Seconds, float64(c.Auctions)/max(c.Seconds, 1e-9), c.Imps)
+	p.linef("auctions     %d in %.1f s (%.0f/s), %s on offer", c.Auctions, c.Seconds, float64(c.Auctions)/max(c.Seconds, 1e-9), counted(c.Imps, "impression"))
 	p.linef("bids         %d, in %.1f%% of the auctions", c.Bids, 100*c.BidRate)
 	p.linef("wins         %d, %.1f%% of the bids; %d shown", c.Wins, 100*c.WinRate, c.Impressions)
-	p.linef("spend        %s, average CPM %s", c.Spend, c.AvgCPM)
-	p.linef("clicks       %d, CTR %.2f%%, %d conversions", c.Clicks, 100*c.CTR, c.Conversions)
+	p.linef("spend        %s, average CPM %s", spentText(c.Spend), cpmText(c.AvgCPM))
+	p.linef("clicks       %d, CTR %.2f%%, %s", c.Clicks, 100*c.CTR, counted(c.Conversions, "conversion"))
 	p.linef("answers      p50 %.2f ms, p99 %.2f ms, max %.2f ms, late %d (%.2f%%)", c.P50, c.P99, c.Max, c.Late, 100*c.LateRate)
 	p.counts("error", c.Errors)
 	p.counts("violation", c.Violations)
-	p.counts("lost", c.Losses)
+	for _, code := range slices.Sorted(maps.Keys(c.Losses)) {
+		p.linef("lost         %s %s: %d", code, lossNames[code], c.Losses[code])
+	}
 	for _, kind := range []NoticeKind{NoticeWin, NoticeBill, NoticeLoss, NoticeImpression, NoticeClick, NoticeVideo} {
 		if n := c.Notices[kind]; n.Sent > 0 {
 			p.linef("notice       %-10s %d sent, %d failed", kind, n.Sent, n.Failed)
@@ -314,20 +352,25 @@ func (c *Scorecard) WriteText(w io.Writer) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Exchanges)) {
 		s := c.Exchanges[name]
-		p.linef("exchange     %-10s %d auctions, %d bids, %d wins, spend %s", name, s.Auctions, s.Bids, s.Wins, s.Spend)
+		p.linef("exchange     %-10s %s, %s, %s, spend %s", name,
+			counted(s.Auctions, "auction"), counted(s.Bids, "bid"), counted(s.Wins, "win"), spentText(s.Spend))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Formats)) {
-		s := c.Formats[name]
-		p.linef("format       %-10s %d bids, %d wins, %d clicks, spend %s", name, s.Bids, s.Wins, s.Clicks, s.Spend)
+		p.linef("format       %-10s %s", name, c.Formats[name].text())
 	}
-	for i, s := range c.Creatives {
+	for i := range c.Creatives {
+		s := &c.Creatives[i]
 		if i == 20 {
 			p.linef("creative     and %d more", len(c.Creatives)-i)
 			break
 		}
-		p.linef("creative     %s of %s: %d bids, %d wins, %d clicks, spend %s", s.CRID, s.CID, s.Bids, s.Wins, s.Clicks, s.Spend)
+		p.linef("creative     %s of %s: %s", s.CRID, s.CID, s.text())
 	}
 	return p.err
+}
+
+func (s *Share) text() string {
+	return fmt.Sprintf("%s, %s, %s, spend %s", counted(s.Bids, "bid"), counted(s.Wins, "win"), counted(s.Clicks, "click"), spentText(s.Spend))
 }
 
 // printer keeps the first error of writing.

@@ -13,11 +13,11 @@ make build
 ./bin/bidwell demo >"$log" 2>&1 &
 demo=$!
 for _ in $(seq 1200); do
-	grep -q 'bid rate' "$log" && break
+	grep -q ' req/s ' "$log" && break
 	kill -0 $demo 2>/dev/null || { cat "$log"; exit 1; }
 	sleep 0.1
 done
-grep 'bid rate' "$log" | head -1
+grep ' req/s ' "$log" | head -1
 bash -euo pipefail -x "$commands" >"$log.out" 2>&1 || { cat "$log.out"; echo "a command of the README fails"; exit 1; }
 rm -f "$log.out"
 echo "the README's commands run"
