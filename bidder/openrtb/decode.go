@@ -204,12 +204,8 @@ func (d *decoder) finish() {
 	}
 	d.judge()
 	imps := req.Imps
-	for i := range imps {
-		for j := range imps[:i] {
-			if d.sameID(imps[i].ID, imps[j].ID) {
-				imps[i].Broken, imps[j].Broken = true, true
-			}
-		}
+	if len(imps) > 1 {
+		d.repeated(imps)
 	}
 	// Nobody can tell where an ad would show that two objects describe.
 	if d.cut || bits.OnesCount8(d.inventories) > 1 {
@@ -220,15 +216,21 @@ func (d *decoder) finish() {
 	req.Arena = d.arena
 }
 
-// sameID compares what two ids say, which may be escaped differently. It
-// borrows the end of the arena.
-func (d *decoder) sameID(a, b rtb.Token) bool {
-	x, y := a.Text(), b.Text()
-	if bytes.IndexByte(x, '\\') < 0 && bytes.IndexByte(y, '\\') < 0 {
-		return bytes.Equal(x, y)
-	}
+// repeated marks the imps whose ids say the same, which may be escaped
+// differently. It borrows the end of the arena, and unescapes each id once.
+func (d *decoder) repeated(imps []rtb.Imp) {
+	var ids [MaxImps][]byte
 	start := len(d.arena)
-	x, y = d.unescape(x), d.unescape(y)
+	for i := range imps {
+		ids[i] = imps[i].ID.Text()
+		if bytes.IndexByte(ids[i], '\\') >= 0 {
+			ids[i] = d.unescape(ids[i])
+		}
+		for j := range i {
+			if bytes.Equal(ids[i], ids[j]) {
+				imps[i].Broken, imps[j].Broken = true, true
+			}
+		}
+	}
 	d.arena = d.arena[:start]
-	return bytes.Equal(x, y)
 }

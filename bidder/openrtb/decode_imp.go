@@ -1,6 +1,7 @@
 package openrtb
 
 import (
+	"bytes"
 	"math"
 
 	"bidwell/rtb"
@@ -137,6 +138,18 @@ func (d *decoder) set(imp *rtb.Imp) rtb.Bits {
 	return b
 }
 
+// allowed reads a list of the only values that a bid may have. One that the set
+// cannot hold counts as 0, which no bid has: left out, it might lift the
+// restriction.
+func (d *decoder) allowed(imp *rtb.Imp) rtb.Bits {
+	start := d.pos
+	b := d.set(imp)
+	if b == 0 && d.err == nil && bytes.ContainsAny(d.buf[start:d.pos], "0123456789") {
+		b.Add(0)
+	}
+	return b
+}
+
 func (d *decoder) banner(imp *rtb.Imp) {
 	slot := &imp.Banner
 	var own rtb.Size
@@ -226,9 +239,9 @@ func (d *decoder) stream(imp *rtb.Imp, slot *rtb.StreamSlot) {
 		case "maxduration":
 			slot.MaxDuration = uint16(d.bound(imp, math.MaxUint16))
 		case "protocols":
-			slot.Protocols = d.set(imp)
+			slot.Protocols = d.allowed(imp)
 		case "protocol": // OpenRTB 2.0 and 2.1
-			protocol = d.set(imp)
+			protocol = d.allowed(imp)
 		case "w":
 			slot.W = d.length(imp)
 		case "h":

@@ -304,3 +304,16 @@ func TestDecodeDeals(t *testing.T) {
 		t.Error("a pmp that is a number does not break the imp")
 	}
 }
+
+// A protocol beyond what a set holds is still a restriction: left out, it would
+// let any version of VAST through.
+func TestProtocolsNobodyKnowsAllowNothing(t *testing.T) {
+	for fields, want := range map[string]rtb.Bits{
+		`"protocols":[1000]`: rtb.BitsOf(0), `"protocols":[-1]`: rtb.BitsOf(0), `"protocols":"300"`: rtb.BitsOf(0), `"protocol":64`: rtb.BitsOf(0),
+		`"protocols":[1000,3]`: rtb.BitsOf(3), `"protocols":[]`: 0, `"protocols":null`: 0, `"protocols":[null]`: 0,
+	} {
+		if imp := oneImp(t, `,"video":{`+fields+`}`); imp.Broken || imp.Video.Protocols != want {
+			t.Errorf("%s: broken %t, protocols %b, want %b", fields, imp.Broken, imp.Video.Protocols, want)
+		}
+	}
+}

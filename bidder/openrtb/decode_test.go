@@ -320,3 +320,21 @@ func TestDecodeDoesNotAllocate(t *testing.T) {
 		t.Errorf("Decode of half a body allocates %v times, want 0", allocs)
 	}
 }
+
+// Ids are compared with one another, so each is unescaped once only: with one
+// pass a pair, a body of four megabytes took most of a second.
+func TestManyLongEscapedIDs(t *testing.T) {
+	long := strings.Repeat(`\/`, 20_000)
+	var b strings.Builder
+	b.WriteString(`{"id":"1","imp":[`)
+	for i := range MaxImps - 1 {
+		fmt.Fprintf(&b, `{"id":"%s%d","banner":{}},`, long, i)
+	}
+	fmt.Fprintf(&b, `{"id":"%s7","banner":{}}]}`, strings.ReplaceAll(long, `\`, ""))
+	req := decode(t, b.String())
+	for i := range req.Imps {
+		if same := i == 7 || i == MaxImps-1; req.Imps[i].Broken != same {
+			t.Errorf("imp %d: broken %t, want %t", i, req.Imps[i].Broken, same)
+		}
+	}
+}
