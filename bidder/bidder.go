@@ -352,7 +352,9 @@ func (b *Bidder) withdraw(s *scratch, why rtb.NoBid) {
 }
 
 // Settle applies one event to the budgets: the billing notice of the
-// exchange's profile turns a hold into spend, a loss releases it.
+// exchange's profile turns a hold into spend, a loss releases it. A price that
+// is encrypted with keys we lack counts as what was bid, so that no budget is
+// overrun for want of a key.
 func (b *Bidder) Settle(e *rtb.Event) {
 	slot, known := b.Pacer.SlotOf(e.LineItem)
 	ex := b.Exchange(e.Exchange)
@@ -365,7 +367,11 @@ func (b *Bidder) Settle(e *rtb.Event) {
 			b.Pacer.Release(slot, e.Cost, e.Made, e.Time)
 		}
 	case billing(ex.Billing):
-		if paid, ok := b.Rates.ToAccount(e.Price, e.Currency); ok && paid > 0 {
+		paid, ok := b.Rates.ToAccount(e.Price, e.Currency)
+		if e.Price == rtb.UnreadablePrice {
+			paid = e.Cost // money was spent, and not more than was bid
+		}
+		if ok && paid > 0 {
 			cost := e.Cost
 			if !b.resolved.First(e.Bid, resolution) {
 				cost = 0 // billed although lost: the hold is gone
@@ -396,5 +402,12 @@ func (b *Bidder) OpenPrice(id rtb.ExchangeID, macro []byte) (rtb.Money, error) {
 	if ex == nil || len(macro) == 0 {
 		return 0, track.ErrNoPrice
 	}
-	return ex.Price.Open(macro)
+	price, err := ex.Price.Open(macro)
+	if err == exchange.ErrBlank || err == exchange.ErrUnexpanded || err == exchange.ErrAudit {
+		return 0, track.ErrNoPrice
+	}
+	if err == exchange.ErrNoKeys {
+		return rtb.UnreadablePrice, err
+	}
+	return price, err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bidwell/bidder/openrtb"
+	"bidwell/privacy"
 	"bidwell/rtb"
 )
 
@@ -30,12 +31,16 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 	if err := openrtb.Decode(body, &s.request); err != nil {
 		return rtb.Explanation{}, fmt.Errorf("read the request: %w", err)
 	}
-	s.deadline = now.Add(time.Minute) // reading an explanation is not a race
+	if s.deadline = b.deadline(s); s.deadline.After(now) {
+		s.deadline = now.Add(time.Minute) // reading an explanation is not a race
+	}
 
 	out := rtb.Explanation{Exchange: name, Imps: []rtb.ImpExplanation{}}
 	resp := &s.response
 	resp.RequestID = s.request.ID
-	if resp.Reason = b.open(s); resp.Reason != rtb.BidMade {
+	resp.Reason = b.open(s)
+	out.User = explainUser(s)
+	if resp.Reason != rtb.BidMade {
 		out.Outcome = resp.Reason.String()
 		return out, nil
 	}
@@ -63,6 +68,19 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 	out.Answer = string(answer)
 	b.withdraw(s, rtb.BidMade)
 	return out, nil
+}
+
+// explainUser says whom the bidder took the user for.
+func explainUser(s *scratch) string {
+	switch {
+	case !privacy.Decide(&s.request.Signals).Profile:
+		return "not looked up: the request restricts it (GDPR, GPP, COPPA, lmt, dnt, a US Privacy opt-out, or a signal that cannot be read)"
+	case len(s.request.Users) == 0:
+		return "no usable identifier"
+	case !s.user.Known:
+		return fmt.Sprintf("unknown, by %d identifiers", len(s.request.Users))
+	}
+	return fmt.Sprintf("known, by %d identifiers; in %d segments", len(s.request.Users), len(s.user.Segments))
 }
 
 // explainImp bids on one imp and reports what every line item came to.

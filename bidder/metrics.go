@@ -28,6 +28,9 @@ func newExchangeCounters(name string) *exchangeCounters {
 var (
 	noBids = func() (c [rtb.NoBidCount]*metrics.Counter) {
 		for reason := range c {
+			if rtb.NoBid(reason) == rtb.BidMade {
+				continue
+			}
 			c[reason] = metrics.NewCounter(fmt.Sprintf("bidwell_no_bids_total{reason=%q}", rtb.NoBid(reason)))
 		}
 		return c

@@ -31,3 +31,7 @@ type Event struct {
 	Currency Currency  // of the bid
 	Price    Money     // what the notice said, in Currency; zero when it said nothing
 }
+
+// UnreadablePrice is the Price of a notice that names one which is encrypted
+// with keys that we do not have.
+const UnreadablePrice Money = -1

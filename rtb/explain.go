@@ -4,6 +4,7 @@ package rtb
 type Explanation struct {
 	Exchange string           `json:"exchange" doc:"Exchange profile used"`
 	Outcome  string           `json:"outcome" doc:"\"bid\", or the reason of the whole request's no-bid"`
+	User     string           `json:"user" doc:"What is known of the user, or why nobody was looked up"`
 	Answer   string           `json:"answer,omitempty" doc:"The answer as it would go to the exchange"`
 	Imps     []ImpExplanation `json:"imps" doc:"What happened to each impression"`
 }

@@ -28,6 +28,7 @@ type config struct {
 	PublicURL string
 	Admin     string
 	Drain     time.Duration
+	Delay     time.Duration // of the drain
 	Reload    time.Duration
 	CacheMB   int
 	Account   rtb.Currency
@@ -51,6 +52,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.String("data", "./data", "folder for everything that is kept")
 	flags.String("public-url", "http://localhost:8080", "address under which exchanges and browsers reach the public listener; secure impressions need https")
 	flags.String("admin.listen", "127.0.0.1:8081", "address of the admin API; loopback only while there are no accounts")
+	flags.Duration("drain-delay", time.Second, "how long /readyz fails after a stop signal before the public listener closes, for load balancers to notice")
 	flags.Duration("drain", 10*time.Second, "how long requests under way may take after a stop signal")
 	flags.Duration("reload", 500*time.Millisecond, "how often changes of campaigns are looked for")
 	flags.Int("cache-mb", 256, "memory for profiles of recent users, in MiB")
@@ -148,6 +150,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 		PublicURL: strings.TrimRight(k.String("public-url"), "/"),
 		Admin:     k.String("admin.listen"),
 		Drain:     k.Duration("drain"),
+		Delay:     k.Duration("drain-delay"),
 		Reload:    k.Duration("reload"),
 		CacheMB:   k.Int("cache-mb"),
 		Account:   rtb.ParseCurrency(k.String("currency")),
@@ -170,6 +173,9 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	}
 	if u, err := url.Parse(cfg.PublicURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
 		errs = append(errs, fmt.Errorf("public-url: %q is no http or https address", cfg.PublicURL))
+	}
+	if cfg.Delay < 0 {
+		errs = append(errs, errors.New("drain-delay: must not be negative"))
 	}
 	if cfg.Drain < 0 {
 		errs = append(errs, errors.New("drain: must not be negative"))

@@ -41,6 +41,9 @@ audiences, and send it simulated exchange traffic at a gentle rate. It takes the
 settings of "bidwell serve".`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("drain-delay") {
+				cmd.Flags().Set("drain-delay", "0s")
+			}
 			if !cmd.Flags().Changed("public-url") {
 				cmd.Flags().Set("public-url", "https://bid.example.com")
 			}

@@ -18,8 +18,8 @@ func newExplainCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "explain FILE",
-		Short: "Say for every line item why it does or does not bid on a request",
-		Long: `Say for every line item why it does or does not bid on the OpenRTB request in
+		Short: "Say for every active line item why it does or does not bid on a request",
+		Long: `Say for every active line item why it does or does not bid on the OpenRTB request in
 FILE (- for standard input). It asks a running bidwell, which decides as it
 would for the exchange and holds no money for it.`,
 		Args: cobra.ExactArgs(1),
@@ -56,7 +56,7 @@ would for the exchange and holds no money for it.`,
 }
 
 func printExplanation(to io.Writer, e *rtb.Explanation) error {
-	fmt.Fprintf(to, "%s: %s\n", e.Exchange, e.Outcome)
+	fmt.Fprintf(to, "%s: %s\nuser: %s\n", e.Exchange, e.Outcome, e.User)
 	for _, imp := range e.Imps {
 		fmt.Fprintf(to, "\nimp %q: %s, floor %s CPM\n", imp.ID, imp.Outcome, imp.FloorCPM)
 		table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)

@@ -124,7 +124,7 @@ func serve(t *testing.T, args ...string) *program {
 	}
 	// A wait for a processor is no overload here.
 	args = append([]string{"serve", "--bid.listen", p.bid, "--admin.listen", p.admin, "--bid.max-delay", "1m", "--cache-mb", "4",
-		"--reload", "20ms", "--public-url", "http://" + p.bid}, args...)
+		"--reload", "20ms", "--drain-delay", "0s", "--public-url", "http://" + p.bid}, args...)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	ended := make(chan error, 1)

@@ -50,6 +50,7 @@ type server struct {
 
 	directory atomic.Pointer[exchange.Directory]
 	landings  atomic.Pointer[map[rtb.CreativeID]string]
+	capped    int           // line items with caps at the last load
 	listening chan struct{} // closed once both listeners are open
 	draining  atomic.Bool
 }
@@ -209,7 +210,7 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 	}
 	s.pacer.Assign(items, time.Now())
 	s.keepLandings(items)
-	warnOfCaps(items)
+	s.warnOfCaps(items)
 	return items, version, nil
 }
 
@@ -222,17 +223,19 @@ func (s *server) loaded() bool {
 	}
 }
 
-// warnOfCaps says what people may believe is done for them and is not.
-func warnOfCaps(items []rtb.LineItem) {
+// warnOfCaps says what people may believe is done for them and is not, once
+// for as long as it stays the same.
+func (s *server) warnOfCaps(items []rtb.LineItem) {
 	capped := 0
 	for i := range items {
 		if len(items[i].Caps) > 0 {
 			capped++
 		}
 	}
-	if capped > 0 {
+	if capped > 0 && capped != s.capped {
 		slog.Warn("frequency caps are not enforced yet", "line-items", capped)
 	}
+	s.capped = capped
 }
 
 // keepLandings adds the landing pages of items to those known. Older ones stay:
@@ -360,6 +363,12 @@ func (s *server) run(ctx context.Context) error {
 		defer s.draining.Store(true)
 		select {
 		case <-ctx.Done():
+			s.draining.Store(true)
+			slog.Info("stopping", "delay", s.cfg.Delay, "drain", s.cfg.Drain)
+			select {
+			case <-time.After(s.cfg.Delay):
+			case <-adminDone:
+			}
 			return nil
 		case <-adminDone:
 			return adminErr
@@ -377,7 +386,9 @@ func (s *server) run(ctx context.Context) error {
 		err = adminErr
 	}
 	stop()
-	return errors.Join(err, inside.Wait())
+	err = errors.Join(err, inside.Wait())
+	slog.Info("stopped")
+	return err
 }
 
 func ignoreCanceled(err error) error {

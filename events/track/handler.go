@@ -29,7 +29,7 @@ type Parts struct {
 	Dedup  *events.Dedup
 
 	// Price reads the price macro of an exchange: the price of one impression
-	// in the currency of the bid.
+	// in the currency of the bid. ErrNoPrice says that there is none.
 	Price func(exchange rtb.ExchangeID, macro []byte) (rtb.Money, error)
 
 	// Apply takes each event once, in the order of arrival. It may be called
