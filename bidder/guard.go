@@ -2,6 +2,7 @@ package bidder
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,8 @@ type guardedConn struct {
 	state atomic.Int32 // a fasthttp.ConnState
 	since atomic.Int64
 	gone  sync.Once
+
+	refused atomic.Bool // answered before the request had come in whole
 }
 
 // enter notes that the connection begins something else.
@@ -77,8 +80,24 @@ func (c *guardedConn) enter(state fasthttp.ConnState) {
 	c.state.Store(int32(state))
 }
 
+// lingering is how long a connection stays open for the rest of a request that
+// was refused. Closed at once, it would be reset, and the peer might lose the
+// answer with it.
+const lingering = time.Second
+
 // Close ends the connection.
 func (c *guardedConn) Close() error {
+	if c.refused.Load() {
+		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+			c.SetReadDeadline(time.Now().Add(lingering))
+			io.Copy(io.Discard, c.Conn) // ends with the peer's patience or ours
+		}
+	}
+	return c.end()
+}
+
+// end closes the connection at once.
+func (c *guardedConn) end() error {
 	c.gone.Do(func() {
 		c.guard.mu.Lock()
 		delete(c.guard.conns, c)
@@ -140,6 +159,6 @@ func (g *guard) round(now time.Time) {
 		c.SetReadDeadline(longAgo)
 	}
 	for _, c := range stuck {
-		c.Close()
+		c.end()
 	}
 }

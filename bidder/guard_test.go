@@ -2,6 +2,7 @@ package bidder
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"testing"
@@ -107,5 +108,30 @@ func TestGuardKeepsTheLimit(t *testing.T) {
 	first.Close() // a second close gives back nothing
 	if len(g.slots) != 1 || len(g.conns) != 1 {
 		t.Errorf("%d slots, %d connections after a close, want 1", len(g.slots), len(g.conns))
+	}
+}
+
+// The answer to a request that is too large reaches a peer that sends the whole
+// of it before it reads.
+func TestGuardLetsARefusalArrive(t *testing.T) {
+	g, _ := testGuard()
+	c, peer := guarded(t, g)
+	ended := make(chan error, 1)
+	go func() {
+		c.Read(make([]byte, 100))
+		c.Write([]byte("too large"))
+		c.refused.Store(true)
+		ended <- c.Close()
+	}()
+	if _, err := peer.Write(make([]byte, 32<<20)); err != nil {
+		t.Fatalf("the request was cut off: %v", err)
+	}
+	answer := make([]byte, 9)
+	if _, err := io.ReadFull(peer, answer); err != nil || string(answer) != "too large" {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+	peer.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -114,12 +114,21 @@ func answerError(ctx *fasthttp.RequestCtx, err error) {
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		ctx.SetStatusCode(fasthttp.StatusRequestEntityTooLarge)
+		refuse(ctx)
 	case errors.As(err, &small):
 		ctx.SetStatusCode(fasthttp.StatusRequestHeaderFieldsTooLarge)
+		refuse(ctx)
 	case errors.As(err, &network) && network.Timeout():
 		ctx.SetStatusCode(fasthttp.StatusRequestTimeout)
 	default:
 		ctx.SetStatusCode(fasthttp.StatusBadRequest)
+	}
+}
+
+// refuse notes that more of the request is on its way than was read.
+func refuse(ctx *fasthttp.RequestCtx) {
+	if c, ok := ctx.Conn().(*guardedConn); ok {
+		c.refused.Store(true)
 	}
 }
 
