@@ -372,6 +372,10 @@ func (b *Bidder) Settle(e *rtb.Event) {
 			paid = e.Cost // money was spent, and not more than was bid
 		}
 		if ok && paid > 0 {
+			// No auction takes more than was bid, and the token is in markup
+			// that anybody may read: a price that somebody made up must not
+			// spend a budget.
+			paid = min(paid, e.Cost)
 			cost := e.Cost
 			if !b.resolved.First(e.Bid, resolution) {
 				cost = 0 // billed although lost: the hold is gone

@@ -288,7 +288,8 @@ func TestBudgetIsKept(t *testing.T) {
 	f.serveItems(t, item(3*rtb.Unit))
 	refused("after a change of campaigns")
 
-	bids[0].Type, bids[0].Price = rtb.EventBill, bids[0].Cost
+	// Who sees the ad has the token, and may ask for any price.
+	bids[0].Type, bids[0].Price = rtb.EventBill, 1000*bids[0].Cost
 	bids[1].Type = rtb.EventLoss
 	f.Settle(&bids[0])
 	f.Settle(&bids[1])
