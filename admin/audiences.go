@@ -130,6 +130,9 @@ func (s *Server) uploadMembers(w http.ResponseWriter, r *http.Request) {
 		for i, e := range result.Errors {
 			details[i] = &huma.ErrorDetail{Location: fmt.Sprintf("body line %d", e.Line), Message: e.Reason}
 		}
+		if more := result.Invalid - int64(len(result.Errors)); more > 0 {
+			details = append(details, &huma.ErrorDetail{Message: fmt.Sprintf("and %d more", more)})
+		}
 		problem(w, http.StatusUnprocessableEntity, err.Error(), details...)
 	case list.failed != nil:
 		problem(w, http.StatusBadRequest, "the list ended early: "+list.failed.Error())

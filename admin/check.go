@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"net/url"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // advertisers' time zones, also on machines without them
@@ -16,6 +18,7 @@ import (
 	"bidwell/rtb"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 )
 
 // Limits that no honest document reaches.
@@ -51,8 +54,19 @@ func (c *checker) fail(field string, value any, format string, args ...any) {
 }
 
 func (c *checker) failAt(location string, value any, message string) {
-	if c.failed[location] || len(c.errs) >= maxErrors {
+	if len(c.errs) >= maxErrors {
 		return
+	}
+	// What is wrong with a whole object need not be said of its fields.
+	for at := location; ; {
+		if c.failed[at] {
+			return
+		}
+		end := strings.LastIndexAny(at, ".[")
+		if end <= len(c.at) {
+			break
+		}
+		at = at[:end]
 	}
 	if c.failed == nil {
 		c.failed = map[string]bool{}
@@ -94,6 +108,9 @@ func (c *checker) failAll(under string, err error) {
 
 var rxRequired = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
+// rxMoney are fields that people write as bare numbers.
+var rxMoney = regexp.MustCompile(`\.(value|max_cpm|total|daily|floor)$`)
+
 // decode reads the JSON of a document, reports every wrong field, and puts the
 // document into its usual form. The document is not nil when the text is an
 // object, even if it has wrong fields.
@@ -124,6 +141,13 @@ func (c *checker) decode(k *kind, schemas huma.Registry, text []byte) document {
 		if m := rxRequired.FindStringSubmatch(detail.Message); m != nil {
 			c.failAt(detail.Location+"."+m[1], nil, "is required")
 			continue
+		}
+		if v, ok := detail.Value.(float64); ok && detail.Message == validation.MsgExpectedString {
+			decimals := -1
+			if rxMoney.MatchString(detail.Location) && v*100 == math.Trunc(v*100) {
+				decimals = 2
+			}
+			detail.Message = fmt.Sprintf("write it in quotes, such as %q", strconv.FormatFloat(v, 'f', decimals, 64))
 		}
 		c.failAt(detail.Location, detail.Value, detail.Message)
 	}

@@ -279,6 +279,18 @@ func TestList(t *testing.T) {
 	s.want(422, "GET", "/v1/segments?limit=1001", "")
 }
 
+// YAML makes numbers of what is not in quotes.
+func TestNumbersForTexts(t *testing.T) {
+	s := start(t, nil)
+	s.seed()
+	a := s.want(422, "PUT", "/v1/campaigns/x", `{"advertiser": "acme", "name": 7, "budget": {"daily": 5, "total": 0.255}}`)
+	for _, want := range []string{`write it in quotes, such as \"7\"`, `write it in quotes, such as \"5.00\"`, `write it in quotes, such as \"0.255\"`} {
+		if !strings.Contains(a.Body, want) {
+			t.Errorf("no %s in %s", want, a.Body)
+		}
+	}
+}
+
 func TestEveryWrongFieldIsNamed(t *testing.T) {
 	s := start(t, nil)
 	s.seed()
@@ -295,7 +307,7 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 				"body.flight.end", "body.goal.max_cpm", "body.goal.value", "body.name", "body.pacing", "body.status", "body.targeting.devices[0]",
 				"body.targeting.geo.countries[0]", "body.targeting.geo.fences[0].lat", "body.targeting.geo.fences[0].meters", "body.targeting.geo.regions[0]",
 				"body.targeting.hours", "body.targeting.inventory.deny[0]", "body.targeting.inventory.exchanges[0]", "body.targeting.segments.all[0]", "body.targeting.segments.any[0]"}},
-		{"nothing at all", "line-items/x", `{}`, []string{"body.campaign", "body.goal", "body.goal.type", "body.goal.value", "body.name"}},
+		{"nothing at all", "line-items/x", `{}`, []string{"body.campaign", "body.goal", "body.name"}},
 		{"case of names", "segments/x", `{"Name": "x"}`, []string{"body.Name", "body.name"}},
 		{"wrong types", "campaigns/x", `{"advertiser": 1, "name": ["x"], "budget": "1", "flight": null}`, []string{"body.advertiser", "body.budget", "body.name"}},
 		{"advertiser", "advertisers/x", `{"name": "x", "domains": ["1.2.3.4", "no dots"], "timezone": "Mars/Base"}`, []string{"body.domains[0]", "body.domains[1]", "body.timezone"}},
