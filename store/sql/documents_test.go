@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -31,6 +32,22 @@ func put(t testing.TB, s *Store, ctx context.Context, kind, id, body string, ver
 		t.Fatalf("Put(%s, %s): %v", kind, id, err)
 	}
 	return number, now
+}
+
+// What is kept is for its owner only, whatever the umask.
+func TestFilesAreTheOwners(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, filepath.Join(dir, "documents.db"))
+	put(t, s, t.Context(), "segments", "runners", `{}`, 0)
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
 }
 
 func TestDocumentLives(t *testing.T) {

@@ -12,7 +12,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -42,6 +44,9 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open documents: %w", err)
 	}
+	if err := create(path); err != nil {
+		return nil, fmt.Errorf("open documents: %w", err)
+	}
 	// Sync on every commit: a campaign that was confirmed as stopped stays so.
 	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
 	at := (&url.URL{Scheme: "file", Path: path}).String() + "?" + pragmas
@@ -58,6 +63,19 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 	}
 	s.read.SetMaxOpenConns(4)
 	return s, nil
+}
+
+// create makes a file for its owner only, which SQLite would make for all to
+// read. Files beside it get the permissions of this one.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // opening and closing it here would drop SQLite's locks
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // Close waits for what is running and closes the file.
