@@ -12,7 +12,7 @@ help: ## list the targets
 build: ## build bin/bidwell and bin/loadtest
 	go build $(LDFLAGS) -o bin/ ./cmd/...
 
-run: build ## run the demo: advertisers, audiences and simulated exchange traffic
+run: build ## run the demo: advertisers, audiences and simulated exchange traffic; settings as in DEMO='--rate 50'
 	./bin/bidwell demo $(DEMO)
 
 test: ## run every fast test

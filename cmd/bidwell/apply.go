@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,11 +16,16 @@ func newApplyCommand() *cobra.Command {
 	var address string
 	var dryRun, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "apply -f FILE...",
+		Use:   "apply -f FILE [-f FILE]...",
 		Short: "Create or replace campaigns and all that belongs to them from files",
 		Long: `Create or replace documents from YAML or JSON files: all of them, or, when
 anything is wrong with one, none. Applying a file again changes nothing.`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("use -f for each file: bidwell apply -f %s", strings.Join(args, " -f "))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var documents []admin.FileDocument
 			for _, name := range files {

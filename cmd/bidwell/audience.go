@@ -54,7 +54,7 @@ stored. The list is applied whole or not at all.`,
 	}
 	cmd.Flags().StringVar(&options.Segment, "segment", "", "id of the segment")
 	cmd.Flags().StringVar(&options.Mode, "mode", "add", "add to the members, replace them, or remove the listed")
-	cmd.Flags().StringVar(&options.Kind, "kind", "", "what the identifiers are: device, cookie, email, phone, …; empty: by their form")
+	cmd.Flags().StringVar(&options.Kind, "kind", "", "what the identifiers are: auto, email, sha256_email, phone, sha256_phone, device_id, cookie or partner; empty or auto: by their form")
 	cmd.Flags().DurationVar(&options.TTL, "ttl", 0, "how long the membership lasts; 0: that of the segment")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	adminFlag(cmd, &address)
@@ -102,5 +102,8 @@ func printImported(to io.Writer, segment string, r *admin.ImportResult) {
 		segment, r.Read, r.Added, r.Duplicate, r.Invalid, r.OptedOut, r.Matched)
 	for _, e := range r.Errors {
 		fmt.Fprintf(to, "  line %d: %s\n", e.Line, e.Reason)
+	}
+	if more := r.Invalid - int64(len(r.Errors)); more > 0 {
+		fmt.Fprintf(to, "  and %d more\n", more)
 	}
 }

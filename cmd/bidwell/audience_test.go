@@ -107,7 +107,10 @@ func TestAudienceImportReportsLines(t *testing.T) {
 	// A list without anybody changes nothing, even when it should replace.
 	for _, empty := range []string{"", "\n\n", "device_id\n", "device_id\nnobody\n"} {
 		out, err := p.load(empty, "--mode", "replace")
-		wantError(t, err, "422", "no usable identifier")
+		wantError(t, err, "422", "import into segment runners: refused with 422: the list has no usable identifier")
+		if err != nil && strings.Contains(err.Error(), p.data) {
+			t.Errorf("the error names the server's files: %v", err)
+		}
 		if out != "" {
 			t.Errorf("import of %q printed %s", empty, out)
 		}
@@ -118,8 +121,14 @@ func TestAudienceImportReportsLines(t *testing.T) {
 		t.Errorf("the error repeats the identifier: %v", err)
 	}
 	_, err = p.load(zipped(t, ann)[:20], "--mode", "replace")
-	wantError(t, err, "422", "unexpected EOF")
+	wantError(t, err, "422: the list cannot be read: gzip: unexpected EOF")
 	p.mustBid(from(ann))
+
+	// Of many bad lines the first are told.
+	many := "device_id\n" + strings.Repeat("nobody\n", 103)
+	wantText(t, p.mustLoad(many+ann+"\n"), "line 101: not a device id: want a UUID\n  and 3 more\n")
+	_, err = p.load(many)
+	wantError(t, err, "line 101: not a device id: want a UUID\n  and 3 more")
 
 	// No identifier is left behind in the data folder.
 	if err := p.stop(); err != nil {

@@ -37,13 +37,37 @@ func (s *server) importMembers(ctx context.Context, segment rtb.SegmentID, mode,
 	for _, e := range r.Errors {
 		out.Errors = append(out.Errors, admin.LineError{Line: int64(e.Line), Reason: e.Reason})
 	}
-	var line audience.LineError
-	unusable := errors.Is(err, audience.ErrNoIDs) || errors.Is(err, audience.ErrTooManyIDs) || errors.Is(err, audience.ErrUnreadable)
-	if unusable || errors.As(err, &line) {
-		err = fmt.Errorf("%w: %w", admin.ErrUpload, err)
+	if wrong := unusable(err); wrong != "" {
+		err = uploadError{wrong, err}
 	}
 	return out, err
 }
+
+// unusable is what is wrong with a list, or nothing when the error is not of
+// the list. What the store says around it is none of the caller's business.
+func unusable(err error) string {
+	var line audience.LineError
+	if errors.As(err, &line) {
+		return line.Error()
+	}
+	for _, of := range []error{audience.ErrNoIDs, audience.ErrTooManyIDs, audience.ErrUnreadable} {
+		if errors.Is(err, of) {
+			text := err.Error()
+			text, _, _ = strings.Cut(text[max(strings.Index(text, of.Error()), 0):], "\n")
+			return text
+		}
+	}
+	return ""
+}
+
+// uploadError tells the caller what is wrong with a list, and the program why.
+type uploadError struct {
+	text  string
+	cause error
+}
+
+func (e uploadError) Error() string   { return e.text }
+func (e uploadError) Unwrap() []error { return []error{admin.ErrUpload, e.cause} }
 
 // balances tells the admin API what the pacer knows. A line item also draws on
 // the budget of its campaign, which is not told.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.Int("cache-mb", 256, "memory for profiles of recent users, in MiB")
 	flags.String("currency", "USD", "currency of budgets and goals")
 	flags.StringToString("rates", nil, "worth of one unit of other currencies in the account's, such as EUR=1.08; replaces the built-in table")
-	flags.String("model", "", "model file made by `bidwell model train`; empty: the starter model")
+	flags.String("model", "", "model file made by \"bidwell model train\"; empty: the starter model")
 	flags.String("bid.listen", d.Listen, "address for exchanges and browsers")
 	flags.Duration("bid.max-wait", d.MaxWait, "time for an answer when neither request nor profile says")
 	flags.Int("bid.max-body", d.MaxBody, "largest bid request, in bytes")
@@ -167,7 +168,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 			MaxConns:     k.Int("bid.max-conns"),
 		},
 	}
-	errs := []error{wrong}
+	var errs []error
 	if cfg.Data == "" {
 		errs = append(errs, errors.New("data: no folder"))
 	}
@@ -195,7 +196,22 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 			errs = append(errs, errors.New("bid."+line))
 		}
 	}
-	return cfg, errors.Join(errs...)
+	// What a setting of another type was read as need not be told.
+	unread := map[string]bool{}
+	if wrong != nil {
+		for line := range strings.SplitSeq(wrong.Error(), "\n") {
+			name, _, _ := strings.Cut(line, ":")
+			unread[name] = true
+		}
+	}
+	errs = slices.DeleteFunc(errs, func(err error) bool {
+		if err == nil {
+			return true
+		}
+		name, _, _ := strings.Cut(err.Error(), ":")
+		return unread[name]
+	})
+	return cfg, errors.Join(append(errs, wrong)...)
 }
 
 // givenRates are the rates as text: the file has numbers, the environment one

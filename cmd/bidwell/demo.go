@@ -38,32 +38,37 @@ func newDemoCommand() *cobra.Command {
 		Short: "Serve demo advertisers and audiences to simulated exchange traffic",
 		Long: `Start a bidder in a scratch folder with demo advertisers, campaigns and
 audiences, and send it simulated exchange traffic at a gentle rate. It takes the
-settings of "bidwell serve".`,
+settings of "bidwell serve", but listens on this machine only unless --bid.listen
+says otherwise. The scratch folder is removed at the end; with --data DIR the
+demo keeps everything in that folder.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("drain-delay") {
-				cmd.Flags().Set("drain-delay", "0s")
+			scratch, err := os.MkdirTemp("", "bidwell-demo-")
+			if err != nil {
+				return err
 			}
-			if !cmd.Flags().Changed("public-url") {
-				cmd.Flags().Set("public-url", "https://bid.example.com")
-			}
-			scratch := !cmd.Flags().Changed("data")
-			if scratch {
-				dir, err := os.MkdirTemp("", "bidwell-demo-")
-				if err != nil {
-					return err
-				}
-				defer os.RemoveAll(dir)
-				cmd.Flags().Set("data", dir)
+			defer os.RemoveAll(scratch)
+			if err := cmd.Flags().Lookup("data").Value.Set(scratch); err != nil {
+				return err
 			}
 			cfg, err := loadConfig(cmd.Flags(), os.Environ)
 			if err != nil {
-				return errors.Join(errors.New("settings"), err)
+				return fmt.Errorf("settings:\n%w", err)
 			}
 			return runDemo(cmd.Context(), cfg, demo, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	addConfigFlags(cmd.Flags())
+	for name, value := range map[string]string{
+		"data": "a scratch folder", "public-url": "https://bid.example.com", "bid.listen": "127.0.0.1:8080", "drain-delay": "0s",
+	} {
+		// Not as if it had been given: the file and the environment count more.
+		f := cmd.Flags().Lookup(name)
+		if err := f.Value.Set(value); err != nil {
+			panic(err) // a default of ours is wrong
+		}
+		f.DefValue = value
+	}
 	cmd.Flags().Float64Var(&demo.Rate, "rate", 200, "bid requests a second")
 	cmd.Flags().IntVar(&demo.Users, "users", 100_000, "simulated users")
 	cmd.Flags().DurationVar(&demo.Duration, "duration", 0, "stop after this long; 0: when interrupted")
@@ -80,7 +85,7 @@ func runDemo(ctx context.Context, cfg config, demo demoConfig, stdout, stderr io
 	}
 	exchange := demo.exchange(cfg, stdout)
 	if err := exchange.Validate(); err != nil {
-		return errors.Join(errors.New("settings"), err)
+		return fmt.Errorf("settings:\n%w", err)
 	}
 	s, err := openServer(ctx, cfg, os.Getenv)
 	if err != nil {
@@ -96,14 +101,18 @@ func runDemo(ctx context.Context, cfg config, demo demoConfig, stdout, stderr io
 
 	err = s.fillDemo(serving, demo, stdout)
 	if err == nil {
+		at := ""
+		if address := "http://" + cfg.Admin; address != adminAddress() {
+			at = "--admin " + address + " "
+		}
 		fmt.Fprintf(stdout, `
 bids:     POST http://%s/bid/generic
 API:      http://%s/docs
 metrics:  http://%[2]s/metrics
-explain:  bin/bidwell explain bidder/openrtb/testdata/generic/banner.request.json
+explain:  bin/bidwell explain %[3]sbidder/openrtb/testdata/generic/banner.request.json
 stop:     Ctrl-C
 
-`, reachable(cfg.Bid.Listen), cfg.Admin)
+`, reachable(cfg.Bid.Listen), cfg.Admin, at)
 		if demo.Traffic {
 			err = demoTraffic(serving, exchange, stdout)
 		}

@@ -43,7 +43,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	text := out.String()
-	wantText(t, text, "POST http://"+bidAddress+"/bid/generic", "http://"+adminAddress+"/docs", "segment runners", " req/s ")
+	wantText(t, text, "POST http://"+bidAddress+"/bid/generic", "http://"+adminAddress+"/docs", "explain --admin http://"+adminAddress+" bidder/", "segment runners", " req/s ")
 	bids := regexp.MustCompile(`(?m)^bids +([0-9]+)`).FindStringSubmatch(text)
 	if bids == nil {
 		t.Fatalf("no scorecard in\n%s", text)

@@ -90,6 +90,10 @@ func trainModel(cmd *cobra.Command, in, out, data string, cfg models.TrainConfig
 	if err != nil {
 		return err
 	}
+	if data != "" && 2*catalog.known < catalog.looked {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: only %.1f%% of the log's impressions are of creatives in %s; of the others only the kind of medium is learned\n",
+			100*float64(catalog.known)/float64(catalog.looked), data)
+	}
 	var file bytes.Buffer
 	if err := model.Write(&file); err != nil {
 		return err
@@ -115,6 +119,8 @@ type logCatalog struct {
 	items    map[string]*rtb.LineItem
 	creative map[string]*rtb.Creative
 	segments map[string]rtb.SegmentID
+
+	looked, known int // impressions, and those of a creative that is known
 }
 
 func openLogCatalog(ctx context.Context, data string) (*logCatalog, error) {
@@ -235,6 +241,10 @@ func (x *logExtractor) extract(line []byte, catalog *logCatalog) (models.Example
 // of medium.
 func (c *logCatalog) find(line *impression) (*rtb.LineItem, *rtb.Creative) {
 	item, creative := c.items[line.LineItem], c.creative[line.Creative]
+	c.looked++
+	if creative != nil {
+		c.known++
+	}
 	if item == nil {
 		item = &rtb.LineItem{}
 	}

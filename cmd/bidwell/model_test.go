@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -76,6 +77,33 @@ func TestModelTrainAndServe(t *testing.T) {
 			t.Errorf("%s: served", name)
 		}
 		wantError(t, err, "read model", path)
+	}
+}
+
+// A log of other campaigns teaches little, and people should hear of it.
+func TestModelTrainOfUnknownCreatives(t *testing.T) {
+	p := serve(t)
+	p.apply(shop)
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	line := func(creative string) string {
+		return `{"time":"2026-01-05T12:00:00Z","imp":"1","creative":"` + creative + `","media":"banner","click":1,"request":` + request + "}\n" +
+			`{"time":"2026-01-05T12:00:00Z","imp":"1","creative":"` + creative + `","media":"banner","request":` + request + "}\n"
+	}
+	for log, want := range map[string]string{
+		line("picture") + line("poster") + line("postcard") + line("poster"): "only 25.0% of the log's impressions",
+		line("picture") + line("wide") + line("poster"):                      "",
+	} {
+		var stderr bytes.Buffer
+		err := run(t.Context(), []string{"model", "train", "--in", write(t, "log.jsonl", log), "--out", filepath.Join(t.TempDir(), "click.model"),
+			"--bits", "18", "--data", p.data}, io.Discard, &stderr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(stderr.String(), want) || (want == "" && stderr.Len() > 0) {
+			t.Errorf("said %q, want %q", stderr.String(), want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +21,7 @@ Every setting may stand in a YAML file (--config), in the environment
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(cmd.Flags(), os.Environ)
 			if err != nil {
-				return errors.Join(errors.New("settings"), err)
+				return fmt.Errorf("settings:\n%w", err)
 			}
 			s, err := openServer(cmd.Context(), cfg, os.Getenv)
 			if err != nil {
@@ -33,13 +34,14 @@ Every setting may stand in a YAML file (--config), in the environment
 	return cmd
 }
 
+// adminAddress is where the admin API is taken to be when nothing is said.
+func adminAddress() string {
+	return cmp.Or(os.Getenv("BIDWELL_ADMIN"), "http://127.0.0.1:8081")
+}
+
 // adminFlag is the address of a running server's admin API.
 func adminFlag(cmd *cobra.Command, address *string) {
-	fallback := os.Getenv("BIDWELL_ADMIN")
-	if fallback == "" {
-		fallback = "http://127.0.0.1:8081"
-	}
-	cmd.Flags().StringVar(address, "admin", fallback, "address of the admin API of a running bidwell (environment: BIDWELL_ADMIN)")
+	cmd.Flags().StringVar(address, "admin", adminAddress(), "address of the admin API of a running bidwell (environment: BIDWELL_ADMIN)")
 }
 
 // unreachable adds what to do about it to an error of the admin API's client.

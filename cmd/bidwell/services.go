@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -91,6 +95,8 @@ func (s *server) buildBidder() error {
 	if err != nil {
 		return err
 	}
+	from, trained := cmp.Or(s.cfg.Model, "starter"), model.Metrics()
+	slog.Info("click model", "from", from, "rows", trained.Rows, "auc", strconv.FormatFloat(trained.AUC, 'f', 4, 64))
 	sealer, err := events.NewSealer(1, s.keys.Tokens)
 	if err != nil {
 		return err
@@ -149,7 +155,7 @@ func (s *server) buildAdmin() (err error) {
 		SegmentSize:      func(id rtb.SegmentID) (int64, error) { return s.profiles.SegmentSize(time.Now(), id), nil },
 		Explain:          s.explain,
 		Balances:         s.balances,
-		ValidateExchange: validateExchange,
+		ValidateExchange: s.validateExchange,
 		RedactExchange:   redactExchange,
 		ExchangeID:       s.exchangeID,
 		Answer:           s.prepare,
@@ -251,25 +257,33 @@ func (s *server) keepLandings(items []rtb.LineItem) {
 	s.landings.Store(&next)
 }
 
-// refreshExchanges reads the documents that change or add exchange profiles.
+// refreshExchanges reads the documents that change or add exchange profiles. One
+// that cannot serve, such as for the number of an older one, is left out: it
+// must neither hold up the changes of the others nor a start.
 func (s *server) refreshExchanges(ctx context.Context) error {
 	documents, _, err := admin.ExchangeDocuments(ctx, s.documents)
 	if err != nil {
 		return fmt.Errorf("read exchange profiles: %w", err)
 	}
-	var profiles []exchange.Profile
-	for _, d := range documents {
-		p, err := exchangeProfile(d.Name, d.Number, d.Profile)
-		if err != nil {
-			return err
-		}
-		profiles = append(profiles, p)
-	}
-	d, err := exchange.NewDirectory(exchange.Merge(profiles), s.cfg.PublicURL)
+	directory, err := exchange.NewDirectory(exchange.Builtin(), s.cfg.PublicURL)
 	if err != nil {
 		return err
 	}
-	s.directory.Store(d)
+	slices.SortFunc(documents, func(a, b admin.ExchangeDocument) int { return cmp.Compare(a.Number, b.Number) })
+	var profiles []exchange.Profile
+	for _, d := range documents {
+		p, err := exchangeProfile(d.Name, d.Number, d.Profile)
+		if err == nil {
+			var next *exchange.Directory
+			if next, err = exchange.NewDirectory(exchange.Merge(append(profiles, p)), s.cfg.PublicURL); err == nil {
+				directory, profiles = next, append(profiles, p)
+			}
+		}
+		if err != nil {
+			slog.Warn("exchange profile does not serve", "exchange", d.Name, "cause", err)
+		}
+	}
+	s.directory.Store(directory)
 	return nil
 }
 
@@ -294,29 +308,41 @@ func exchangeProfile(id string, number uint32, changes json.RawMessage) (exchang
 }
 
 // validateExchange checks a document before it is stored.
-func validateExchange(name string, profile json.RawMessage) error {
-	_, err := exchangeProfile(name, 1, profile)
-	return err
+func (s *server) validateExchange(name string, profile json.RawMessage) error {
+	if _, err := exchangeProfile(name, 1, profile); err != nil {
+		return err
+	}
+	var named struct{ Number rtb.ExchangeID } // else it gets one by itself
+	if err := json.Unmarshal(profile, &named); err != nil {
+		return err
+	}
+	if other := s.directory.Load().ByID(named.Number); other != nil && other.Name != name {
+		return fmt.Errorf("number: %d is that of %q", named.Number, other.Name)
+	}
+	return nil
 }
 
-// redactExchange takes the secrets out of what a document changes.
+// redactExchange takes the secrets out of what a document changes. Names count
+// in any case, as they do where the document is read.
 func redactExchange(profile json.RawMessage) json.RawMessage {
 	var members map[string]json.RawMessage
-	var price map[string]json.RawMessage
 	if json.Unmarshal(profile, &members) != nil {
 		return json.RawMessage("{}")
 	}
 	hide := func(m map[string]json.RawMessage, names ...string) {
-		for _, name := range names {
-			if _, ok := m[name]; ok {
-				m[name], _ = json.Marshal(exchange.Redacted)
+		for member := range m {
+			if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(member, name) }) {
+				m[member], _ = json.Marshal(exchange.Redacted)
 			}
 		}
 	}
 	hide(members, "token")
-	if json.Unmarshal(members["price"], &price) == nil {
-		hide(price, "encryption_key", "integrity_key")
-		members["price"], _ = json.Marshal(price)
+	for member, value := range members {
+		var price map[string]json.RawMessage
+		if strings.EqualFold(member, "price") && json.Unmarshal(value, &price) == nil {
+			hide(price, "encryption_key", "integrity_key")
+			members[member], _ = json.Marshal(price)
+		}
 	}
 	shown, err := json.Marshal(members)
 	if err != nil {
@@ -331,11 +357,11 @@ func (s *server) run(ctx context.Context) error {
 	defer s.close()
 	people, err := s.admin.Listen(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("listen for people (--admin.listen): %w", err)
 	}
 	exchanges, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Bid.Listen)
 	if err != nil {
-		return errors.Join(fmt.Errorf("listen for exchanges: %w", err), people.Close())
+		return errors.Join(fmt.Errorf("listen for exchanges (--bid.listen): %w", err), people.Close())
 	}
 	close(s.listening)
 	group, ctx := errgroup.WithContext(ctx)

@@ -22,10 +22,10 @@ func TestVersionAndHelp(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"serve"}, []string{"--config", "--data", "--bid.listen", "--admin.listen", "BIDWELL_BID_MAX_WAIT", "--bid.max-wait duration"}},
-		{[]string{"demo"}, []string{"--rate", "--users", "--duration", "--bid.listen"}},
+		{[]string{"serve"}, []string{"--config", "--data", "--bid.listen", "--admin.listen", "BIDWELL_BID_MAX_WAIT", "--bid.max-wait duration", "--model string"}},
+		{[]string{"demo"}, []string{"--rate", "--users", "--duration", `exchanges and browsers (default "127.0.0.1:8080")`, `(default "a scratch folder")`}},
 		{[]string{"apply"}, []string{"--file", "--dry-run", "--json", "--admin"}},
-		{[]string{"audience", "import"}, []string{"--segment", "--mode", "--kind", "--ttl", "sha256_email"}},
+		{[]string{"audience", "import"}, []string{"--segment", "--mode", "--kind", "--ttl", "auto, email, sha256_email, phone, sha256_phone, device_id, cookie or partner"}},
 		{[]string{"explain"}, []string{"--exchange", "--json", "--admin"}},
 		{[]string{"model", "train"}, []string{"--in", "--out", "--data", "--bits"}},
 	} {
@@ -37,6 +37,8 @@ func TestVersionAndHelp(t *testing.T) {
 	wantError(t, err, `unknown command "bid"`)
 	_, err = command(t, "serve", "now")
 	wantError(t, err, "now")
+	_, err = command(t, "apply", "first.yaml", "second.yaml")
+	wantError(t, err, "use -f", "bidwell apply -f first.yaml -f second.yaml")
 }
 
 func TestServeRefusesSettings(t *testing.T) {
@@ -65,6 +67,17 @@ func TestServeRefusesSettings(t *testing.T) {
 			_, err := command(t, append([]string{"serve", data, "--admin.listen", freeAddress(t), "--bid.listen", freeAddress(t)}, c.args...)...)
 			wantError(t, err, c.named...)
 		})
+	}
+}
+
+// One line for the header and one for each setting, however often it is wrong.
+func TestServeRefusesEnvironment(t *testing.T) {
+	t.Setenv("BIDWELL_BID_MAX_WAIT", "foo")
+	t.Setenv("BIDWELL_CACHE_MB", "many")
+	_, err := command(t, "serve", "--data", t.TempDir(), "--reload", "1ms")
+	want := "settings:\nreload: must be at least 10ms\nbid.max-wait: \"foo\" is no duration such as 250ms or 10s\ncache-mb: \"many\" is no whole number"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
 
@@ -133,12 +146,12 @@ func TestServePortInUse(t *testing.T) {
 	}
 	defer taken.Close()
 	used := taken.Addr().String()
-	for _, args := range [][]string{
-		{"--bid.listen", used, "--admin.listen", freeAddress(t)},
-		{"--bid.listen", freeAddress(t), "--admin.listen", used},
+	for flag, args := range map[string][]string{
+		"--bid.listen":   {"--bid.listen", used, "--admin.listen", freeAddress(t)},
+		"--admin.listen": {"--bid.listen", freeAddress(t), "--admin.listen", used},
 	} {
 		_, err := command(t, append([]string{"serve", "--data", t.TempDir()}, args...)...)
-		wantError(t, err, used, "address already in use")
+		wantError(t, err, flag, used, "address already in use")
 		if err != nil && strings.Count(err.Error(), "\n") > 0 {
 			t.Errorf("error of several lines: %v", err)
 		}
