@@ -18,7 +18,6 @@ import (
 type guard struct {
 	read, write, idle time.Duration
 
-	now   atomic.Int64 // of the last round, in nanoseconds
 	slots chan struct{}
 
 	mu    sync.Mutex
@@ -26,13 +25,11 @@ type guard struct {
 }
 
 func newGuard(cfg Config) *guard {
-	g := &guard{
+	return &guard{
 		read: cfg.ReadTimeout, write: cfg.WriteTimeout, idle: cfg.IdleTimeout,
 		slots: make(chan struct{}, cfg.MaxConns),
 		conns: map[*guardedConn]struct{}{},
 	}
-	g.now.Store(time.Now().UnixNano())
-	return g
 }
 
 // guardedListener accepts connections into the care of a guard. While there
@@ -68,7 +65,7 @@ type guardedConn struct {
 	net.Conn
 	guard *guard
 	state atomic.Int32 // a fasthttp.ConnState
-	since atomic.Int64
+	since atomic.Int64 // when a round first saw it in that state, in nanoseconds; zero: none has
 	gone  sync.Once
 
 	refused atomic.Bool // answered before the request had come in whole
@@ -76,7 +73,7 @@ type guardedConn struct {
 
 // enter notes that the connection begins something else.
 func (c *guardedConn) enter(state fasthttp.ConnState) {
-	c.since.Store(c.guard.now.Load())
+	c.since.Store(0) // first, or a round would take the old time for that of the new state
 	c.state.Store(int32(state))
 }
 
@@ -135,11 +132,14 @@ var longAgo = time.Unix(1, 0)
 // that the server can still answer 408; a connection on which that does not help
 // is closed.
 func (g *guard) round(now time.Time) {
-	g.now.Store(now.UnixNano())
+	at := now.UnixNano()
 	g.mu.Lock()
 	var over, stuck []*guardedConn
 	for c := range g.conns {
-		age := time.Duration(now.UnixNano() - c.since.Load())
+		if c.since.CompareAndSwap(0, at) {
+			continue
+		}
+		age := time.Duration(at - c.since.Load())
 		switch fasthttp.ConnState(c.state.Load()) {
 		case fasthttp.StateIdle:
 			if age > g.idle {

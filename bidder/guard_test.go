@@ -60,6 +60,7 @@ func TestGuardEndsWhatTakesTooLong(t *testing.T) {
 			for _, state := range tt.states {
 				watch(c, state)
 			}
+			g.round(start) // sees it
 			g.round(start.Add(tt.age))
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, tt.want) {
 				t.Errorf("read error = %v, want %v", err, tt.want)
@@ -73,9 +74,11 @@ func TestGuardLeavesOthersAlone(t *testing.T) {
 	idle, peer := guarded(t, g)
 	watch(idle, fasthttp.StateActive)
 	watch(idle, fasthttp.StateIdle)
+	g.round(start)
 	g.round(start.Add(59 * time.Second))
 	watch(idle, fasthttp.StateActive) // the next request begins just in time
 	g.round(start.Add(63 * time.Second))
+	g.round(start.Add(67 * time.Second))
 	peer.Write([]byte("x"))
 	if n, err := idle.Read(make([]byte, 1)); n != 1 || err != nil {
 		t.Errorf("read = %d, %v: a connection in time was ended", n, err)
