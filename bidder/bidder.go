@@ -205,8 +205,7 @@ const (
 // offer makes the best bid on imp that there is money for. It looks at
 // candidates until one of those seen offers as much as any of the others may.
 func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
-	s.features.Begin(&s.request, imp, &s.user, s.now)
-	b.Predictor.Begin(&s.features)
+	s.predicting = nil
 	s.offers = s.offers[:0]
 	best := b.price(s, imp, -1)
 	reason := rtb.BelowFloor
@@ -244,8 +243,10 @@ func bestOffer(offers []offer) int {
 func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 	for i := len(s.offers); i < len(s.matches.Candidates); i++ {
 		c := &s.matches.Candidates[i]
-		s.features.Candidate(c.LineItem, c.Creative, c.Size)
-		o := offer{candidate: int32(i), ctr: b.Predictor.Predict(&s.features)}
+		o := offer{candidate: int32(i)}
+		if c.LineItem.Goal.Type != rtb.GoalCPM { // which is worth the same whoever clicks
+			o.ctr = b.predict(s, imp, c)
+		}
 		o.value = models.Value(c.LineItem.Goal, o.ctr, 0)
 		o.price = o.value
 		floor := max(c.Floor, b.secondsFloor(imp, c), 1)
@@ -260,6 +261,18 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 		s.offers = append(s.offers, o)
 	}
 	return best
+}
+
+// predict is the click rate of a candidate. What all candidates of an imp share
+// is worked out when the first asks.
+func (b *Bidder) predict(s *scratch, imp *rtb.Imp, c *targeting.Candidate) float64 {
+	if s.predicting != imp {
+		s.predicting = imp
+		s.features.Begin(&s.request, imp, &s.user, s.now)
+		b.Predictor.Begin(&s.features)
+	}
+	s.features.Candidate(c.LineItem, c.Creative, c.Size)
+	return b.Predictor.Predict(&s.features)
 }
 
 // fixedPrice is the auction type of a deal whose floor is its price (OpenRTB

@@ -151,7 +151,7 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 		*l = rtb.LineItemExplanation{
 			LineItem: c.LineItem.Key,
 			Creative: c.Creative.Key,
-			CTR:      o.ctr,
+			CTR:      b.predict(s, imp, c),
 			ValueCPM: string(o.value.AppendCPM(nil)),
 			PriceCPM: string(o.price.AppendCPM(nil)),
 			Stage:    "bid",

@@ -23,6 +23,8 @@ type scratch struct {
 	native   nativeFit
 	offers   []offer
 
+	predicting *rtb.Imp // what features and the predictor have begun
+
 	exchange *exchange.Exchange
 	now      time.Time
 	deadline time.Time
