@@ -16,8 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -277,45 +275,10 @@ func (s *benchServer) load(ctx context.Context, cfg BenchConfig, bodies [][]byte
 	if err != nil {
 		return sample{}, err
 	}
-	var out sample
-	var mu sync.Mutex
-	var failed atomic.Pointer[error]
 	start := time.Now()
-	end := start.Add(cfg.Round)
-	var group sync.WaitGroup
-	for c := range cfg.Conns {
-		group.Go(func() {
-			w := newWire(to)
-			defer w.close()
-			var mine sample
-			for i := c * len(requests) / cfg.Conns; ; i++ {
-				now := time.Now()
-				if now.After(end) || ctx.Err() != nil {
-					break
-				}
-				answer, err := w.do(requests[i%len(requests)], now.Add(5*time.Second))
-				if err != nil {
-					failed.Store(&err)
-					break
-				}
-				mine.requests++
-				switch answer.status {
-				case 200:
-					mine.bids++
-					mine.bytes += int64(len(answer.body))
-				case 204:
-				default:
-					mine.failures++
-				}
-			}
-			mu.Lock()
-			out.add(mine)
-			mu.Unlock()
-		})
-	}
-	group.Wait()
-	if err := failed.Load(); err != nil {
-		return out, fmt.Errorf("load %s: %w", s.url, *err)
+	out, err := poll(to.addr, requests, cfg.Conns, cfg.Round)
+	if err != nil {
+		return out, fmt.Errorf("load %s: %w", s.url, err)
 	}
 	after, err := s.cpu()
 	out.cpu, out.wall = after-before, time.Since(start)
