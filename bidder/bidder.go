@@ -195,10 +195,10 @@ type offer struct {
 	price     rtb.Money // what it would bid, in the account currency
 }
 
-// Candidates come in batches, those with the highest ceiling first, and at
+// Candidates come one at a time, that with the highest ceiling first, and at
 // most so many are priced for one imp.
 const (
-	batch         = 2
+	batch         = 1
 	maxCandidates = 16
 )
 
