@@ -33,7 +33,7 @@ func Builtin() []Profile {
 		// Xandr: OpenRTB 2.4, which has neither burl nor lurl; 100 ms for most
 		// sellers; at most 15 bids; creatives are registered and audited first.
 		{ID: 4, Name: "xandr", TMax: 100 * ms, Reserve: 20 * ms,
-			MaxBids: 15, Notices: []Notice{NURL}, Billing: Pixel, RequireAudit: true, Version: "2.4"},
+			MaxBids: 15, Notices: []Notice{NURL}, Billing: Pixel, Version: "2.4"},
 
 		// PubMatic: 100 ms with the connection included; its integration test
 		// wants answers within 75 ms.

@@ -43,7 +43,6 @@ type Profile struct {
 	ReasonCodes   bool            `json:"reason_codes,omitempty" doc:"Answer a no-bid with 200 and nbr instead of an empty 204"`
 	MaxResponse   int             `json:"max_response,omitempty" doc:"Largest answer in bytes; 0 does not limit"`
 	MaxCRID       int             `json:"max_crid,omitempty" doc:"Longest creative id in bytes; 0 does not limit"`
-	RequireAudit  bool            `json:"require_audit,omitempty" doc:"Only creatives that it has approved may bid"`
 	Gzip          bool            `json:"gzip,omitempty" doc:"Compress answers when the request accepts it"`
 	NativeWrapped bool            `json:"native_wrapped,omitempty" doc:"Put native answers into {\"native\": ...}, as Native 1.0 has it"`
 	Version       string          `json:"openrtb_version,omitempty" doc:"Answered in the header x-openrtb-version; empty: not sent"`
