@@ -251,7 +251,11 @@ func (r *compilation) addCreatives(l *LineItem, owner *Advertiser, item *rtb.Lin
 		made, ok := r.creatives[id]
 		if !ok {
 			made = new(doc.compile(owner))
-			if err := r.compiler.answer(made); err != nil {
+			err := r.compiler.answer(made)
+			if err == nil && len(made.Advertisers) == 0 {
+				err = errors.New("neither it nor its advertiser has a domain to answer as adomain")
+			}
+			if err != nil {
 				r.problem(creatives, id, "%v", err)
 				made = nil
 			}
