@@ -71,18 +71,13 @@ demo keeps everything in that folder.`,
 	}
 	cmd.Flags().Float64Var(&demo.Rate, "rate", 200, "bid requests a second")
 	cmd.Flags().IntVar(&demo.Users, "users", 100_000, "simulated users")
-	cmd.Flags().DurationVar(&demo.Duration, "duration", 0, "stop after this long; 0: when interrupted")
+	cmd.Flags().DurationVar(&demo.Duration, "duration", 0, "stop this long after the traffic has begun; 0: when interrupted")
 	cmd.Flags().BoolVar(&demo.Traffic, "traffic", true, "send simulated traffic")
 	return cmd
 }
 
 func runDemo(ctx context.Context, cfg config, demo demoConfig, stdout, stderr io.Writer) error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if demo.Duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, demo.Duration)
-		defer cancel()
-	}
 	exchange := demo.exchange(cfg, stdout)
 	if err := exchange.Validate(); err != nil {
 		return fmt.Errorf("settings:\n%w", err)
@@ -113,6 +108,9 @@ explain:  bin/bidwell explain %[3]sbidder/openrtb/testdata/generic/banner.reques
 stop:     Ctrl-C
 
 `, reachable(cfg.Bid.Listen), cfg.Admin, at)
+		if demo.Duration > 0 {
+			defer time.AfterFunc(demo.Duration, stop).Stop()
+		}
 		if demo.Traffic {
 			err = demoTraffic(serving, exchange, stdout)
 		}
