@@ -38,7 +38,7 @@ const MaxNativeAssets = 16
 // an error.
 type NoBid uint8
 
-// Why there is no bid. Those from NoInventoryMatch on are said of one line
+// Why there is no bid. Those from NotActive on are said of one line
 // item; a Request reports the one that came furthest.
 const (
 	BidMade NoBid = iota
