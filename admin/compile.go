@@ -211,10 +211,10 @@ func (r *compilation) lineItem(l *LineItem, campaign *Campaign, owner *Advertise
 	item = rtb.LineItem{
 		ID: rtb.LineItemID(l.Number), Key: l.ID, Name: l.Name,
 		Campaign: rtb.CampaignID(campaign.Number), Advertiser: rtb.AdvertiserID(owner.Number), Seat: owner.Seat,
-		Budgets: []rtb.Budget{l.Budget.compile("line-item/" + l.ID)}, Pacing: paces[l.Pacing], Goal: l.Goal.compile(),
+		Budgets: []rtb.Budget{l.Budget.compile(rtb.LineItemAccount(rtb.LineItemID(l.Number), rtb.OfMoney))}, Pacing: paces[l.Pacing], Goal: l.Goal.compile(),
 	}
 	if campaign.Budget != (Budget{}) {
-		item.Budgets = append(item.Budgets, campaign.Budget.compile("campaign/"+campaign.ID))
+		item.Budgets = append(item.Budgets, campaign.Budget.compile(rtb.CampaignAccount(rtb.CampaignID(campaign.Number), rtb.OfMoney)))
 	}
 	if item.Flight, err = flight(l.Flight, campaign.Flight); err != nil {
 		return item, err
@@ -300,10 +300,10 @@ func flight(item, campaign Flight) (rtb.Flight, error) {
 	return f, nil
 }
 
-func (b Budget) compile(owner string) rtb.Budget {
+func (b Budget) compile(account rtb.AccountID) rtb.Budget {
 	total, _ := rtb.ParseMoney(string(b.Total))
 	daily, _ := rtb.ParseMoney(string(b.Daily))
-	return rtb.Budget{Owner: owner, Total: total, Daily: daily}
+	return rtb.Budget{Account: account, Total: total, Daily: daily}
 }
 
 func (g *Goal) compile() rtb.Goal {

@@ -51,8 +51,8 @@ func TestCompileLineItem(t *testing.T) {
 		ID: 1, Key: "runners-berlin", Name: "Runners 25-44, Berlin", Campaign: 1, Advertiser: 1,
 		Flight: rtb.Flight{Start: time.Date(2026, 12, 1, 0, 0, 0, 0, zone), End: time.Date(2026, 12, 31, 23, 59, 59, 0, zone)},
 		Budgets: []rtb.Budget{
-			{Owner: "line-item/runners-berlin", Total: 5000 * rtb.Unit, Daily: 200 * rtb.Unit},
-			{Owner: "campaign/spring", Total: 5000 * rtb.Unit},
+			{Account: rtb.LineItemAccount(1, rtb.OfMoney), Total: 5000 * rtb.Unit, Daily: 200 * rtb.Unit},
+			{Account: rtb.CampaignAccount(1, rtb.OfMoney), Total: 5000 * rtb.Unit},
 		},
 		Pacing: rtb.PaceEven,
 		Goal:   rtb.Goal{Type: rtb.GoalCPC, Value: 80 * rtb.Unit / 100, Max: 6 * rtb.OneCPM},

@@ -146,7 +146,7 @@ func lineItem(id uint32, cpm float64, creatives ...rtb.Creative) rtb.LineItem {
 	return rtb.LineItem{
 		ID: rtb.LineItemID(id), Key: fmt.Sprintf("line-%d", id), Campaign: 1, Advertiser: rtb.AdvertiserID(1 + id%7),
 		Flight:   rtb.Flight{Start: testNow.Add(-time.Hour)},
-		Budgets:  []rtb.Budget{{Owner: fmt.Sprintf("line-item/%d", id), Daily: 1_000_000 * rtb.Unit}},
+		Budgets:  []rtb.Budget{{Account: rtb.LineItemAccount(rtb.LineItemID(id), rtb.OfMoney), Daily: 1_000_000 * rtb.Unit}},
 		Pacing:   rtb.PaceASAP,
 		Goal:     rtb.Goal{Type: rtb.GoalCPM, Value: rtb.FromCPM(cpm), Max: rtb.FromCPM(cpm)},
 		Location: time.UTC, Creatives: creatives,

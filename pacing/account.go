@@ -22,7 +22,7 @@ const (
 // account is one budget. What the bid path touches is atomic; the rest is
 // guarded by the mutex of the Pacer.
 type account struct {
-	owner string
+	id rtb.AccountID
 
 	// committed is what has been spent, ever, and what is held. It is one
 	// number, and each limit becomes a ceiling for it, so that one compare and

@@ -15,7 +15,7 @@ import (
 // Accounts that line items share appear once for each.
 type Balance struct {
 	LineItem   rtb.LineItemID
-	Owner      string // of the budget: "line-item/KEY" or "campaign/KEY"
+	Account    rtb.AccountID
 	Spent      rtb.Money
 	SpentToday rtb.Money // in the time zone of the advertiser
 	Held       rtb.Money // by bids that are not decided
@@ -28,7 +28,7 @@ type Balance struct {
 
 // Spend is what outlives a Pacer: the spend of one account.
 type Spend struct {
-	Owner      string
+	Account    rtb.AccountID
 	Spent      rtb.Money
 	SpentToday rtb.Money
 	Day        time.Time // when the day of SpentToday began
@@ -43,21 +43,21 @@ func (p *Pacer) Assign(items []rtb.LineItem, now time.Time) {
 	defer p.mu.Unlock()
 	second := now.Unix()
 
-	wanted := map[string]terms{}
+	wanted := map[rtb.AccountID]terms{}
 	for i := range items {
 		for _, b := range budgets(&items[i]) {
 			t := termsOf(&items[i], b)
-			if have, ok := wanted[b.Owner]; ok {
+			if have, ok := wanted[b.Account]; ok {
 				t = have.join(t)
 			}
-			wanted[b.Owner] = t
+			wanted[b.Account] = t
 		}
 	}
-	for owner, t := range wanted {
-		if a := p.accounts[owner]; a != nil {
+	for id, t := range wanted {
+		if a := p.accounts[id]; a != nil {
 			a.change(t, second)
 		} else {
-			p.accounts[owner] = p.newAccount(owner, t, second)
+			p.accounts[id] = p.newAccount(id, t, second)
 		}
 	}
 
@@ -97,7 +97,7 @@ func (p *Pacer) Assign(items []rtb.LineItem, now time.Time) {
 func (p *Pacer) draw(s *slot, item *rtb.LineItem, now int64) {
 	d := &drawing{mode: min(item.Pacing, rtb.PaceAhead), since: now}
 	for _, b := range budgets(item) {
-		if a := p.accounts[b.Owner]; !slices.Contains(d.accounts, a) {
+		if a := p.accounts[b.Account]; !slices.Contains(d.accounts, a) {
 			d.accounts = append(d.accounts, a)
 		}
 	}
@@ -128,13 +128,13 @@ func (s *slot) close(now, timeout int64) {
 // budgets are those of a line item, with one of its own without a limit where
 // it has none, so that its spend is known.
 func budgets(item *rtb.LineItem) []rtb.Budget {
-	own := "line-item/" + item.Key
+	own := rtb.LineItemAccount(item.ID, rtb.OfMoney)
 	for _, b := range item.Budgets {
-		if b.Owner == own {
+		if b.Account == own {
 			return item.Budgets
 		}
 	}
-	return append(slices.Clone(item.Budgets), rtb.Budget{Owner: own})
+	return append(slices.Clone(item.Budgets), rtb.Budget{Account: own})
 }
 
 func termsOf(item *rtb.LineItem, b rtb.Budget) terms {
@@ -181,12 +181,12 @@ func stricter(a, b int64) int64 {
 	return a
 }
 
-func (p *Pacer) newAccount(owner string, t terms, now int64) *account {
-	a := &account{owner: owner, terms: t}
+func (p *Pacer) newAccount(id rtb.AccountID, t terms, now int64) *account {
+	a := &account{id: id, terms: t}
 	a.rates = [3]float64{rtb.PaceEven: firstRate, rtb.PaceASAP: 1, rtb.PaceAhead: firstRate}
 	a.dayStart, a.dayEnd = dayOf(now, t.location)
-	past := p.past[owner]
-	delete(p.past, owner)
+	past := p.past[id]
+	delete(p.past, id)
 	a.spent.Store(int64(past.Spent))
 	a.committed.Store(int64(past.Spent))
 	a.before = int64(past.Spent)
@@ -232,18 +232,18 @@ func (p *Pacer) retire(now int64) {
 	next.gates = make([]atomic.Uint64, len(next.slots))
 	next.open()
 	p.slots.Store(next)
-	for owner, a := range p.accounts {
+	for id, a := range p.accounts {
 		if used[a] || a.limbo != 0 || a.committed.Load() != a.spent.Load() {
 			continue
 		}
-		delete(p.accounts, owner)
+		delete(p.accounts, id)
 		if s := a.spend(); s.Spent != 0 {
-			p.past[owner] = s
+			p.past[id] = s
 		}
 	}
 }
 
-// Balances lists the accounts of all line items, by line item and owner.
+// Balances lists the accounts of all line items, by line item and account.
 func (p *Pacer) Balances() []Balance {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -254,7 +254,7 @@ func (p *Pacer) Balances() []Balance {
 		}
 		for _, a := range s.draws.Load().accounts {
 			b := Balance{
-				LineItem: s.id, Owner: a.owner, Rate: s.rate,
+				LineItem: s.id, Account: a.id, Rate: s.rate,
 				Spent: rtb.Money(a.spent.Load()), SpentToday: rtb.Money(a.today()),
 				Held: rtb.Money(a.held()), Late: rtb.Money(a.late.Load()),
 				LimitTotal: rtb.Money(a.terms.total), LimitDaily: rtb.Money(a.terms.daily),
@@ -266,12 +266,12 @@ func (p *Pacer) Balances() []Balance {
 		}
 	}
 	slices.SortFunc(list, func(a, b Balance) int {
-		return cmp.Or(cmp.Compare(a.LineItem, b.LineItem), cmp.Compare(a.Owner, b.Owner))
+		return cmp.Or(cmp.Compare(a.LineItem, b.LineItem), cmp.Compare(a.Account, b.Account))
 	})
 	return list
 }
 
-// Snapshot is the spend of all accounts by owner, for [Pacer.Restore]. What is
+// Snapshot is the spend of all accounts, for [Pacer.Restore]. What is
 // held is not part of it.
 func (p *Pacer) Snapshot() []Spend {
 	p.mu.Lock()
@@ -280,13 +280,13 @@ func (p *Pacer) Snapshot() []Spend {
 	for _, a := range p.accounts {
 		list = append(list, a.spend())
 	}
-	slices.SortFunc(list, func(a, b Spend) int { return cmp.Compare(a.Owner, b.Owner) })
+	slices.SortFunc(list, func(a, b Spend) int { return cmp.Compare(a.Account, b.Account) })
 	return list
 }
 
 func (a *account) spend() Spend {
 	return Spend{
-		Owner: a.owner, Spent: rtb.Money(a.spent.Load()), SpentToday: rtb.Money(a.today()),
+		Account: a.id, Spent: rtb.Money(a.spent.Load()), SpentToday: rtb.Money(a.today()),
 		Day: time.Unix(a.dayStart, 0).UTC(),
 	}
 }
@@ -298,16 +298,16 @@ func (p *Pacer) Restore(spends []Spend) error {
 	defer p.mu.Unlock()
 	for i, s := range spends {
 		switch {
-		case s.Owner == "":
-			return fmt.Errorf("restore: spends[%d]: owner: empty", i)
+		case s.Account == 0:
+			return fmt.Errorf("restore: spends[%d]: account: missing", i)
 		case s.SpentToday < 0 || s.Spent < s.SpentToday || int64(s.Spent) >= unlimited:
-			return fmt.Errorf("restore: %s: spent %s, of it today %s: out of range", s.Owner, s.Spent, s.SpentToday)
-		case p.accounts[s.Owner] != nil:
-			return fmt.Errorf("restore: %s: the account is in use", s.Owner)
+			return fmt.Errorf("restore: %s: spent %s, of it today %s: out of range", s.Account, s.Spent, s.SpentToday)
+		case p.accounts[s.Account] != nil:
+			return fmt.Errorf("restore: %s: the account is in use", s.Account)
 		}
 	}
 	for _, s := range spends {
-		p.past[s.Owner] = s
+		p.past[s.Account] = s
 	}
 	return nil
 }

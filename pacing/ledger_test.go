@@ -88,7 +88,7 @@ func TestRemovedLineItemsDoNotGetTheirMoneyBack(t *testing.T) {
 func TestHoldsStayWhereTheyWereMade(t *testing.T) {
 	in := func(campaign string) []rtb.LineItem {
 		item := asap(1, 0, 0)
-		item.Budgets = append(item.Budgets, rtb.Budget{Owner: campaign, Total: 10 * cent})
+		item.Budgets = append(item.Budgets, rtb.Budget{Account: named(campaign), Total: 10 * cent})
 		return []rtb.LineItem{item}
 	}
 	p := assigned(monday, in("campaign/x")...)
@@ -98,7 +98,7 @@ func TestHoldsStayWhereTheyWereMade(t *testing.T) {
 	p.Take(0, 5*cent, later)
 	p.Assign(in("campaign/y"), later.Add(time.Second)) // nothing has changed
 
-	x := p.accounts["campaign/x"]
+	x := p.accounts[named("campaign/x")]
 	if x.held() != int64(4*cent) {
 		t.Errorf("campaign/x holds %d, want %d", x.held(), 4*cent)
 	}
@@ -111,7 +111,7 @@ func TestHoldsStayWhereTheyWereMade(t *testing.T) {
 }
 
 func TestEveryLineItemHasAnAccountOfItsOwn(t *testing.T) {
-	item := rtb.LineItem{ID: 9, Key: "k"} // no budget, no location
+	item := rtb.LineItem{ID: 1, Key: "k"} // no budget, no location
 	p := assigned(monday, item)
 	p.Take(0, cent, monday)
 	p.Settle(0, cent, cent, monday, monday)
@@ -187,7 +187,7 @@ func TestRestore(t *testing.T) {
 	p.Settle(0, 8*cent, 8*cent, monday, monday)
 	p.Take(0, 1*cent, monday) // in flight: not part of it
 	saved := p.Snapshot()
-	if len(saved) != 1 || saved[0] != (Spend{"line-item/b", 8 * cent, 8 * cent, monday}) {
+	if len(saved) != 1 || saved[0] != (Spend{named("line-item/b"), 8 * cent, 8 * cent, monday}) {
 		t.Fatalf("Snapshot = %+v", saved)
 	}
 	if err := p.Restore(saved); err == nil {
@@ -218,9 +218,9 @@ func TestRestore(t *testing.T) {
 	}
 
 	for want, bad := range map[string]Spend{
-		"owner":        {Spent: 1},
-		"out of range": {Owner: "x", Spent: 1, SpentToday: 2},
-		"x: spent":     {Owner: "x", Spent: rtb.MaxMoney},
+		"account":      {Spent: 1},
+		"out of range": {Account: named("campaign/x"), Spent: 1, SpentToday: 2},
+		"spent 9223":   {Account: named("campaign/x"), Spent: rtb.MaxMoney},
 	} {
 		if err := NewPacer(monday).Restore([]Spend{bad}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Restore(%+v) = %v, want %q", bad, err, want)
@@ -244,7 +244,7 @@ func TestBalances(t *testing.T) {
 		t.Fatalf("Balances = %+v", got)
 	}
 	want := Balance{
-		LineItem: 1, Owner: "line-item/b", Spent: cent, SpentToday: cent, Held: 3 * cent,
+		LineItem: 1, Account: named("line-item/b"), Spent: cent, SpentToday: cent, Held: 3 * cent,
 		LimitTotal: 50 * cent, LimitDaily: 24 * cent, Planned: 12 * cent, Rate: 1,
 	}
 	if math.Abs(float64(got[1].Planned-want.Planned)) < 1000 {

@@ -29,8 +29,8 @@ type Pacer struct {
 
 	mu       sync.Mutex
 	last     float64 // of Step
-	accounts map[string]*account
-	past     map[string]Spend // of accounts that nobody draws on
+	accounts map[rtb.AccountID]*account
+	past     map[rtb.AccountID]Spend // of accounts that nobody draws on
 
 	nextRetire int64
 }
@@ -70,7 +70,7 @@ type drawing struct {
 
 // NewPacer returns a Pacer without line items.
 func NewPacer(now time.Time) *Pacer {
-	p := &Pacer{accounts: map[string]*account{}, past: map[string]Spend{}, last: seconds(now)}
+	p := &Pacer{accounts: map[rtb.AccountID]*account{}, past: map[rtb.AccountID]Spend{}, last: seconds(now)}
 	p.slots.Store(&table{ids: map[rtb.LineItemID]int32{}})
 	p.setTimeout(HoldTimeout, now)
 	return p

@@ -3,6 +3,7 @@ package pacing
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,8 +23,21 @@ func asap(id rtb.LineItemID, total, daily rtb.Money) rtb.LineItem {
 	key := string(rune('a' + id))
 	return rtb.LineItem{
 		ID: id, Key: key, Location: time.UTC, Pacing: rtb.PaceASAP,
-		Budgets: []rtb.Budget{{Owner: "line-item/" + key, Total: total, Daily: daily}},
+		Budgets: []rtb.Budget{{Account: named("line-item/" + key), Total: total, Daily: daily}},
 	}
+}
+
+// named is the account of the line item that asap makes for a letter, or of a
+// campaign of that name.
+func named(owner string) rtb.AccountID {
+	kind, name, _ := strings.Cut(owner, "/")
+	switch {
+	case kind != "line-item":
+		return rtb.CampaignAccount(rtb.CampaignID(name[0]), rtb.OfMoney)
+	case name == "k":
+		return rtb.LineItemAccount(1, rtb.OfMoney)
+	}
+	return rtb.LineItemAccount(rtb.LineItemID(name[0]-'a'), rtb.OfMoney)
 }
 
 func assigned(now time.Time, items ...rtb.LineItem) *Pacer {
@@ -35,7 +49,7 @@ func assigned(now time.Time, items ...rtb.LineItem) *Pacer {
 func balance(t testing.TB, p *Pacer, owner string) Balance {
 	t.Helper()
 	for _, b := range p.Balances() {
-		if b.Owner == owner {
+		if b.Account == named(owner) {
 			return b
 		}
 	}
@@ -94,7 +108,7 @@ func TestTakeRefusesWhatIsNoPrice(t *testing.T) {
 func TestTakeHoldsOnAllAccountsOrNone(t *testing.T) {
 	a, b := asap(1, 100*cent, 0), asap(2, 2*cent, 0)
 	for _, item := range []*rtb.LineItem{&a, &b} {
-		item.Budgets = append(item.Budgets, rtb.Budget{Owner: "campaign/x", Total: 5 * cent})
+		item.Budgets = append(item.Budgets, rtb.Budget{Account: named("campaign/x"), Total: 5 * cent})
 	}
 	p := assigned(monday, a, b)
 	if !p.Take(0, 3*cent, monday) || p.Take(0, 3*cent, monday) {
@@ -189,7 +203,7 @@ func TestClockSetBack(t *testing.T) {
 // bucket empty, or with the hold of another account.
 func TestNoticeDuringASweep(t *testing.T) {
 	p := assigned(monday, asap(1, 10*cent, 0))
-	a := p.accounts["line-item/b"]
+	a := p.accounts[named("line-item/b")]
 	p.Take(0, 4*cent, monday)
 	a.expire(p.epoch(monday.Unix()))
 	p.Settle(0, 4*cent, 3*cent, monday, monday)
@@ -222,7 +236,7 @@ func TestAccountsAgreeWithAListOfBids(t *testing.T) {
 		limits := [3]rtb.Money{30, 40, 50}
 		items := []rtb.LineItem{asap(0, limits[0], 0), asap(1, 0, limits[1])}
 		for i := range items {
-			items[i].Budgets = append(items[i].Budgets, rtb.Budget{Owner: "campaign/x", Total: limits[2]})
+			items[i].Budgets = append(items[i].Budgets, rtb.Budget{Account: named("campaign/x"), Total: limits[2]})
 		}
 		owners := [3]string{"line-item/a", "line-item/b", "campaign/x"}
 		now := monday
@@ -295,7 +309,7 @@ func TestAccountsAgreeWithAListOfBids(t *testing.T) {
 			}
 			for i, owner := range owners {
 				for _, b := range p.Balances() {
-					if b.Owner != owner {
+					if b.Account != named(owner) {
 						continue
 					}
 					if b.Spent != spent[i] || b.Held != held(i) || i == 1 && b.SpentToday != spent[1]-before[1] {
@@ -313,7 +327,7 @@ func TestManyBiddersStayWithinTheLimits(t *testing.T) {
 	items := []rtb.LineItem{asap(0, 4000, 0), asap(1, 0, 5000), asap(2, 0, 0)}
 	limits := map[string]int64{"line-item/a": 4000, "line-item/b": 5000, "campaign/x": 9000}
 	for i := range items {
-		items[i].Budgets = append(items[i].Budgets, rtb.Budget{Owner: "campaign/x", Total: 9000})
+		items[i].Budgets = append(items[i].Budgets, rtb.Budget{Account: named("campaign/x"), Total: 9000})
 	}
 	p := assigned(monday, items...)
 
@@ -352,7 +366,7 @@ func TestManyBiddersStayWithinTheLimits(t *testing.T) {
 			}
 			p.mu.Lock()
 			for owner, limit := range limits {
-				if c := p.accounts[owner].committed.Load(); c > limit {
+				if c := p.accounts[named(owner)].committed.Load(); c > limit {
 					t.Errorf("%s: %d committed, limit %d", owner, c, limit)
 				}
 			}
@@ -395,7 +409,7 @@ func TestRunSteps(t *testing.T) {
 
 func TestBidPathDoesNotAllocate(t *testing.T) {
 	item := asap(1, 0, 0)
-	item.Budgets = append(item.Budgets, rtb.Budget{Owner: "campaign/x", Daily: rtb.Unit}, rtb.Budget{Owner: "advertiser/y"})
+	item.Budgets = append(item.Budgets, rtb.Budget{Account: named("campaign/x"), Daily: rtb.Unit}, rtb.Budget{Account: named("advertiser/y")})
 	p := assigned(monday, item)
 	allocs := testing.AllocsPerRun(100, func() {
 		if !p.Admit(0, 7) || !p.Take(0, cent/10, monday) || !p.Take(0, cent/10, monday) {
@@ -420,7 +434,7 @@ func BenchmarkAdmit(b *testing.B) {
 // BenchmarkTake is a bid and its loss, on two accounts.
 func BenchmarkTake(b *testing.B) {
 	item := asap(1, 0, 0)
-	item.Budgets = append(item.Budgets, rtb.Budget{Owner: "campaign/x", Daily: rtb.Unit})
+	item.Budgets = append(item.Budgets, rtb.Budget{Account: named("campaign/x"), Daily: rtb.Unit})
 	p := assigned(monday, item)
 	b.Run("one", func(b *testing.B) {
 		for b.Loop() {

@@ -66,7 +66,7 @@ func TestDaysFollowEachOther(t *testing.T) {
 
 // planned is the plan of a line item that is first seen at a time.
 func planned(item rtb.LineItem, now time.Time) *account {
-	return assigned(now, item).accounts["line-item/"+item.Key]
+	return assigned(now, item).accounts[named("line-item/"+item.Key)]
 }
 
 func TestPlan(t *testing.T) {
@@ -76,7 +76,7 @@ func TestPlan(t *testing.T) {
 		hours.Add(time.Monday, h)
 	}
 	item := func(change func(*rtb.LineItem)) rtb.LineItem {
-		i := rtb.LineItem{ID: 1, Key: "k", Location: time.UTC, Budgets: []rtb.Budget{{Owner: "line-item/k"}}}
+		i := rtb.LineItem{ID: 1, Key: "k", Location: time.UTC, Budgets: []rtb.Budget{{Account: named("line-item/k")}}}
 		change(&i)
 		return i
 	}
@@ -108,7 +108,7 @@ func TestPlan(t *testing.T) {
 		{"a total over the Mondays left", func(i *rtb.LineItem) {
 			i.Budgets[0].Total, i.Flight.End, i.Targeting.Hours = 96, at(10, 0, 0), hours
 		}, at(2, 0, 0), map[time.Time]rtb.Money{at(2, 12, 0): 48}},
-		{"the total is less than a day's", func(i *rtb.LineItem) { i.Budgets[0] = rtb.Budget{Owner: "line-item/k", Total: 48, Daily: 96} },
+		{"the total is less than a day's", func(i *rtb.LineItem) { i.Budgets[0] = rtb.Budget{Account: named("line-item/k"), Total: 48, Daily: 96} },
 			at(2, 0, 0), map[time.Time]rtb.Money{at(2, 12, 0): 24, at(3, 0, 0): 48}},
 		{"the flight is over", func(i *rtb.LineItem) { i.Budgets[0].Daily, i.Flight.End = 96, at(1, 0, 0) },
 			at(2, 0, 0), map[time.Time]rtb.Money{at(2, 12, 0): 0}},

@@ -47,7 +47,7 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 	p := NewPacer(start)
 	items := []rtb.LineItem{item}
 	p.Assign(items, start)
-	slot, a := items[0].Slot, p.accounts[item.Budgets[0].Owner]
+	slot, a := items[0].Slot, p.accounts[item.Budgets[0].Account]
 	budget := item.Budgets[0].Daily
 
 	notices := make([][]notice, m.delay+1)
@@ -114,7 +114,7 @@ func TestValves(t *testing.T) {
 	}
 	rate := func(p *Pacer) float64 { return balance(t, p, "line-item/b").Rate }
 	room := func(p *Pacer) rtb.Money {
-		a := p.accounts["line-item/b"]
+		a := p.accounts[named("line-item/b")]
 		return rtb.Money(a.ceilings[p.slots.Load().slots[0].draws.Load().mode].Load() - a.committed.Load())
 	}
 	if r := rate(at(rtb.PaceEven, 13*rtb.Unit)); r != minRate {
@@ -162,7 +162,7 @@ func TestSpentLineItemsAskForLittle(t *testing.T) {
 func TestSpendFollowsThePlan(t *testing.T) {
 	item := rtb.LineItem{
 		ID: 1, Key: "k", Location: time.UTC, Pacing: rtb.PaceEven,
-		Budgets: []rtb.Budget{{Owner: "line-item/k", Daily: 50 * rtb.Unit}},
+		Budgets: []rtb.Budget{{Account: named("line-item/k"), Daily: 50 * rtb.Unit}},
 	}
 	tests := []struct {
 		name           string

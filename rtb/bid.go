@@ -91,7 +91,9 @@ const (
 	NativeAssetsMismatch
 	TransparencyMissing
 	CreativeNotApproved
+	UserUnknown // a frequency cap cannot be kept for somebody who is not known
 	FrequencyCapped
+	NoticesMissing // it bids and wins should have come, but no notice arrives: stopped
 	PacedOut
 	BelowFloor // its value is below the floor
 	BudgetSpent
@@ -119,7 +121,8 @@ var noBidNames = [NoBidCount]string{
 	CreativeCategoryBlocked: "creative-category-blocked", AdvertiserBlocked: "advertiser-blocked",
 	AppBlocked: "app-blocked", NotSecure: "not-secure", CreativeLanguage: "creative-language",
 	NativeAssetsMismatch: "native-assets", TransparencyMissing: "transparency-missing",
-	CreativeNotApproved: "creative-not-approved", FrequencyCapped: "frequency-cap", PacedOut: "paced-out",
+	CreativeNotApproved: "creative-not-approved", UserUnknown: "user-unknown", FrequencyCapped: "frequency-cap",
+	NoticesMissing: "notices-missing", PacedOut: "paced-out",
 	BelowFloor: "below-floor", BudgetSpent: "budget-spent", Outbid: "outbid", AnswerTooLarge: "answer-too-large",
 }
 

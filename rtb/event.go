@@ -5,33 +5,112 @@ import "time"
 // EventType is what happened to a bid.
 type EventType uint8
 
-// The events. Their names are the last part of the paths under /e/.
+// The events. All but EventBid come as notices; their names are the last part
+// of the paths under /e/.
 const (
 	EventWin EventType = iota + 1
 	EventBill
 	EventLoss
-	EventView
+	EventView // the pixel in the markup: the ad was shown
 	EventClick
-	EventVideo
+	EventVideo      // a quartile, see Event.Part
+	EventViewable   // enough of it was on the screen for long enough
+	EventConversion // what the advertiser wants people to do after a click
+	EventBid        // a sample of the bids, for learning
+	eventTypeCount
 )
 
-// Event is one thing that happened to a bid. All of it but Type, Time and
-// Price comes from the token in the notice URL.
+// EventTypeCount is one more than the last type, for tables indexed by it.
+const EventTypeCount = int(eventTypeCount)
+
+var eventNames = [EventTypeCount]string{
+	EventWin: "win", EventBill: "bill", EventLoss: "loss", EventView: "view", EventClick: "click", EventVideo: "video",
+	EventViewable: "viewable", EventConversion: "conversion", EventBid: "bid",
+}
+
+// String is the name used in paths, metrics and the API.
+func (t EventType) String() string {
+	if int(t) < EventTypeCount && t > 0 {
+		return eventNames[t]
+	}
+	return "unknown"
+}
+
+// Event is one thing that happened to a bid. What the bidder knew when it made
+// the bid travels in the token of the notice URL; what follows comes with the
+// notice. It holds no pointers into anything and may be copied and kept.
 type Event struct {
+	// From the token.
+	Bid        BidID
+	Node       uint32 // the bidder that made the bid and holds its cost, see package pacing
+	Exchange   ExchangeID
+	LineItem   LineItemID
+	Campaign   CampaignID
+	Advertiser AdvertiserID
+	Creative   CreativeID
+	Media      Media
+	User       UserID    // zero where it may not be kept
+	Made       time.Time // when the bid was made; the token keeps milliseconds
+	Cost       Money     // what the bid holds, in the account currency, fees included
+	Fees       Fees      // of the line item when the bid was made
+	Currency   Currency  // of the bid
+
+	// From the notice.
 	Type     EventType
-	Time     time.Time
-	Bid      BidID
-	Exchange ExchangeID
-	LineItem LineItemID
-	Creative CreativeID
-	Media    Media
-	User     UserID    // zero where it may not be kept
-	Made     time.Time // when the bid was made
-	Cost     Money     // what the bid held, in the account currency
-	Currency Currency  // of the bid
-	Price    Money     // what the notice said, in Currency; zero when it said nothing
+	Time     time.Time // when it came
+	Price    Money     // what it said, in Currency; zero when it said nothing
+	Reason   uint16    // of a loss: OpenRTB list "loss reason codes"
+	MinToWin Money     // the lowest bid that would have won, in Currency; zero when unknown
+	Part     uint8     // of a video: 1 start, 2 to 4 the quartiles, 5 complete
+	Value    Money     // of a conversion, in the account currency
+
+	// Decided when it came, so that a replay of the log changes nothing.
+	Billing bool  // the exchange's profile says that this notice spends the money
+	Charge  Money // what it spends, in the account currency, fees included; never more than Cost
 }
 
 // UnreadablePrice is the Price of a notice that names one which is encrypted
 // with keys that we do not have.
 const UnreadablePrice Money = -1
+
+// Fees are what an impression costs the advertiser on top of the price of the
+// media. Budgets, goals and caps all include them.
+type Fees struct {
+	Share uint16 // of the media price, in ten-thousandths
+	Fixed uint32 // for one impression, in billionths of the account currency
+}
+
+// MaxFeeShare is the highest Share: five times the media price.
+const MaxFeeShare = 50_000
+
+// On is what an impression costs whose media cost price.
+func (f Fees) On(price Money) Money {
+	if f == (Fees{}) || price <= 0 {
+		return price
+	}
+	if price > MaxMoney/(MaxFeeShare/10_000+2) {
+		return MaxMoney
+	}
+	// In two parts, so that the product does not overflow. Rounded up: no
+	// fraction of a unit is left unpaid.
+	share := Money(f.Share)
+	return price + price/10_000*share + (price%10_000*share+9_999)/10_000 + Money(f.Fixed)
+}
+
+// Off is the highest media price that costs no more than value with its fees;
+// zero when the fees alone are more than that.
+func (f Fees) Off(value Money) Money {
+	if f == (Fees{}) {
+		return value
+	}
+	value -= Money(f.Fixed)
+	if value <= 0 {
+		return 0
+	}
+	d := 10_000 + Money(f.Share)
+	price := value/d*10_000 + value%d*10_000/d
+	for price > 0 && f.On(price) > value+Money(f.Fixed) {
+		price--
+	}
+	return price
+}

@@ -1,6 +1,9 @@
 package rtb
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // LineItem is one buying instruction of a campaign. It is made when campaigns
 // change and never modified afterwards, so bids may point to it.
@@ -13,10 +16,12 @@ type LineItem struct {
 	Seat       string // answered in seatbid.seat; empty: that of the exchange's profile
 	Flight     Flight
 	Budgets    []Budget // its own and those of its campaign; each must have room
+	Fees       Fees     // on top of the price of the media; part of all its budgets
 	Pacing     Pacing
 	Goal       Goal
 	Targeting  Targeting
 	Caps       []FrequencyCap
+	MinGap     time.Duration  // between two impressions of it for one user; zero for none
 	Location   *time.Location // the advertiser's time zone, never nil
 	Creatives  []Creative
 
@@ -27,11 +32,68 @@ type LineItem struct {
 // Flight is when a line item may serve. A zero End means open-ended.
 type Flight struct{ Start, End time.Time }
 
-// Budget is a limit on spend in the account currency; zero means none. Line
-// items with the same Owner draw on the same money.
+// Budget is a limit on what an account spends, in its measure; zero means none.
+// Line items with the same Account draw on the same budget.
 type Budget struct {
-	Owner        string // "line-item/KEY" or "campaign/KEY"
-	Total, Daily Money
+	Account      AccountID
+	Total, Daily Money // impressions and clicks count one each
+}
+
+// Measure is what an account counts.
+type Measure uint8
+
+// The measures.
+const (
+	OfMoney       Measure = iota // in the account currency
+	OfImpressions                // that were billed
+	OfClicks
+)
+
+var measureNames = [...]string{OfMoney: "money", OfImpressions: "impressions", OfClicks: "clicks"}
+
+// String is the name used in the API.
+func (m Measure) String() string {
+	if int(m) < len(measureNames) {
+		return measureNames[m]
+	}
+	return "unknown"
+}
+
+// AccountID names an account: whose it is and what it counts. The number is
+// that of the document, so an account outlives every edit.
+type AccountID uint64
+
+const (
+	lineItemAccount AccountID = 1 << 40
+	campaignAccount AccountID = 2 << 40
+)
+
+// LineItemAccount is the account of a line item's own.
+func LineItemAccount(id LineItemID, of Measure) AccountID {
+	return lineItemAccount | AccountID(of)<<32 | AccountID(id)
+}
+
+// CampaignAccount is the account that the line items of a campaign share.
+func CampaignAccount(id CampaignID, of Measure) AccountID {
+	return campaignAccount | AccountID(of)<<32 | AccountID(id)
+}
+
+// Measure is what the account counts.
+func (a AccountID) Measure() Measure { return Measure(a >> 32) }
+
+// Number is that of the line item or the campaign.
+func (a AccountID) Number() uint32 { return uint32(a) }
+
+// LineItem reports whether the account is a line item's own.
+func (a AccountID) LineItem() bool { return a>>40 == lineItemAccount>>40 }
+
+// String is for people and logs, such as "line-item/17/money".
+func (a AccountID) String() string {
+	owner := "campaign"
+	if a.LineItem() {
+		owner = "line-item"
+	}
+	return owner + "/" + strconv.FormatUint(uint64(a.Number()), 10) + "/" + a.Measure().String()
 }
 
 // Pacing is how a line item spreads its daily budget over the day.
@@ -60,6 +122,10 @@ type Goal struct {
 	Type  GoalType
 	Value Money
 	Max   Money // the highest bid for one impression; never zero
+
+	// MaxCPC and MaxCPA are what a click and a conversion may cost on average;
+	// zero for no such cap.
+	MaxCPC, MaxCPA Money
 }
 
 // Targeting is where and to whom a line item may serve. An empty list does not

@@ -46,16 +46,30 @@ func HashUser(salt *[32]byte, kind IDKind, id []byte) UserID {
 	return UserID(sum[:16])
 }
 
-// Profile is all that the bidder knows of a user. The Segments of several
-// identifiers of one request are merged; duplicates do no harm.
+// Profile is all that the bidder knows of a user. The Segments and Exposures of
+// several identifiers of one request are merged; duplicate segments do no harm.
 type Profile struct {
-	Segments []SegmentID
-	OptedOut bool
-	Known    bool // at least one identifier was found
+	Segments  []SegmentID
+	Exposures []Exposure
+	OptedOut  bool
+	Known     bool // at least one identifier was found
 }
 
 // Reset empties p and keeps its memory.
-func (p *Profile) Reset() { *p = Profile{Segments: p.Segments[:0]} }
+func (p *Profile) Reset() { *p = Profile{Segments: p.Segments[:0], Exposures: p.Exposures[:0]} }
+
+// Exposure is impressions that a user has seen, as far as frequency caps need
+// them. Where there are too many to be kept one by one, several become one
+// with the Time of the last: then a cap may hold back longer than it must,
+// never shorter.
+type Exposure struct {
+	LineItem   LineItemID
+	Campaign   CampaignID
+	Advertiser AdvertiserID
+	Creative   CreativeID
+	Time       uint32 // Unix seconds
+	Count      uint16
+}
 
 // ValidDevice reports whether id can be an advertising id: a UUID, or 32 hex
 // digits, that is not all zeros. Anything else would make one user of many.

@@ -78,16 +78,13 @@ func (s *server) balances() []admin.Balance {
 	}
 	var out []admin.Balance
 	for _, b := range s.pacer.Balances() {
-		if !strings.HasPrefix(b.Owner, ownBudget) {
+		if !b.Account.LineItem() {
 			continue
 		}
 		out = append(out, balance(b, !serving[b.LineItem]))
 	}
 	return out
 }
-
-// ownBudget begins the owner of a line item's own account.
-const ownBudget = "line-item/"
 
 func balance(b pacing.Balance, ended bool) admin.Balance {
 	return admin.Balance{

@@ -29,6 +29,7 @@ var mayImport = map[string]string{
 	"bidder":             "rtb privacy targeting pacing models events events/track bidder/exchange bidder/openrtb",
 	"admin":              "rtb targeting/audience pacing models privacy",
 	"store/pebble":       "rtb pacing targeting/audience",
+	"store/nats":         "rtb events",
 	"store/sql":          "rtb",
 	"store/storetest":    "*",
 	"loadtest":           "rtb pacing models",
