@@ -43,15 +43,17 @@ type Notice struct {
 	Made     time.Time // of the bid: what was made too long ago is forgotten
 	Time     time.Time // of the notice: it decides which day the charge belongs to
 	Kind     Kind
+	Spends   bool   // it bills: its charges are due, unless another notice of the bid has spent before
 	Node     uint32 // whose lease pays
 	Exchange rtb.ExchangeID
 	LineItem rtb.LineItemID
 	Price    rtb.Money // what the notice said, in the account currency, for the discrepancy report
 	Charges  [4]Charge // those with an account of zero do not count
 
-	// Seen are the kinds of notice that had come before of this bid, as bits by
-	// Kind. If it has the bit of this Kind, the notice is a repeat and nothing
-	// was booked.
+	// Seen are the kinds that had come before of this bid, KindSpend among them.
+	// If it has Kind, the notice is a repeat and is counted as one. The charges
+	// of a notice that Spends are booked unless Seen has KindSpend; those of
+	// another notice, such as a click's, unless Seen has Kind.
 	Seen Kinds
 }
 
