@@ -27,6 +27,7 @@ type Parts struct {
 	Exchanges *exchange.Directory // the first; see [Bidder.SetExchanges]
 	Rates     *rtb.Rates
 	Salt      *[32]byte // of user hashes
+	Clock     *Clock
 }
 
 // Bidder decides on bid requests. It is safe for concurrent use.
@@ -59,7 +60,7 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 		return nil, err
 	}
 	if parts.Catalog == nil || parts.Profiles == nil || parts.Pacer == nil || parts.Predictor == nil ||
-		parts.Sealer == nil || parts.Exchanges == nil || parts.Rates == nil || parts.Salt == nil {
+		parts.Sealer == nil || parts.Exchanges == nil || parts.Rates == nil || parts.Salt == nil || parts.Clock == nil {
 		return nil, errors.New("bidder: a part is missing")
 	}
 	b := &Bidder{cfg: cfg, Parts: parts, resolved: events.NewDedup(20), admit: parts.Pacer.Admit}
@@ -126,7 +127,7 @@ func (b *Bidder) bid(s *scratch) {
 func (b *Bidder) open(s *scratch) rtb.NoBid {
 	req := &s.request
 	req.Exchange = s.exchange.ID
-	if !s.deadline.After(s.now) {
+	if !s.deadline.After(s.arrived) {
 		return rtb.TooLate
 	}
 	if s.response.Currency = b.currency(s); s.response.Currency == (rtb.Currency{}) {

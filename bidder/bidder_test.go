@@ -70,6 +70,7 @@ func newFixture(tb testing.TB, items []rtb.LineItem) *fixture {
 		tb.Fatal(err)
 	}
 	f.Bidder, err = New(DefaultConfig(), Parts{
+		Clock:     RealTime(),
 		Catalog:   targeting.NewCatalog(),
 		Profiles:  cache,
 		Pacer:     pacing.NewPacer(testNow),
@@ -118,7 +119,7 @@ func (f *fixture) answer(tb testing.TB, s *scratch, exchange string, body []byte
 	tb.Helper()
 	s.reset()
 	s.exchange = f.directory.Load().Lookup([]byte(exchange))
-	s.now = testNow
+	s.arrived, s.now = testNow, testNow
 	if err := openrtb.Decode(body, &s.request); err != nil {
 		tb.Fatalf("decode: %v", err)
 	}

@@ -27,12 +27,12 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 		return rtb.Explanation{}, ErrUnknownExchange(name)
 	}
 	s := newScratch()
-	s.exchange, s.now = ex, now
+	s.exchange, s.arrived, s.now = ex, time.Now(), now
 	if err := openrtb.Decode(body, &s.request); err != nil {
 		return rtb.Explanation{}, fmt.Errorf("read the request: %w", err)
 	}
-	if s.deadline = b.deadline(s); s.deadline.After(now) {
-		s.deadline = now.Add(time.Minute) // reading an explanation is not a race
+	if s.deadline = b.deadline(s); s.deadline.After(s.arrived) {
+		s.deadline = s.arrived.Add(time.Minute) // reading an explanation is not a race
 	}
 
 	out := rtb.Explanation{Exchange: name, Imps: []rtb.ImpExplanation{}}

@@ -21,7 +21,7 @@ var (
 
 // serveBid answers one bid request. A request without a bid gets 204 and an
 // empty body, which every exchange accepts.
-func (b *Bidder) serveBid(ctx *fasthttp.RequestCtx, now time.Time) {
+func (b *Bidder) serveBid(ctx *fasthttp.RequestCtx, arrived time.Time) {
 	dir := b.directory.Load()
 	ex := dir.Lookup(ctx.Path()[len(bidPrefix):])
 	if ex == nil {
@@ -40,7 +40,7 @@ func (b *Bidder) serveBid(ctx *fasthttp.RequestCtx, now time.Time) {
 		ctx.SetStatusCode(fasthttp.StatusUnauthorized)
 		return
 	}
-	if !dir.limiters[ex.ID].allow(now, ex.MaxQPS) || b.shedder.shed(rand.Uint64()) {
+	if !dir.limiters[ex.ID].allow(arrived, ex.MaxQPS) || b.shedder.shed(rand.Uint64()) {
 		count.shed.Inc()
 		noBids[rtb.Overload].Inc()
 		ctx.SetStatusCode(fasthttp.StatusNoContent)
@@ -49,7 +49,7 @@ func (b *Bidder) serveBid(ctx *fasthttp.RequestCtx, now time.Time) {
 
 	s := scratches.Get().(*scratch)
 	s.reset()
-	s.exchange, s.now = ex, now
+	s.exchange, s.arrived, s.now = ex, arrived, b.Clock.of(ctx, arrived)
 	b.answer(ctx, s, count)
 	scratches.Put(s) // not deferred: after a panic the scratch is not to be trusted
 }
@@ -87,16 +87,16 @@ func (b *Bidder) answer(ctx *fasthttp.RequestCtx, s *scratch, count *exchangeCou
 		noBids[s.response.Reason].Inc()
 		b.decline(ctx, s)
 	}
-	bidDuration.observe(end.Sub(s.now))
+	bidDuration.observe(end.Sub(s.arrived))
 }
 
 // deadline is when the answer must be ready: the request's tmax, or that of
 // the profile, less the time the answer needs on the way back.
 func (b *Bidder) deadline(s *scratch) time.Time {
 	if s.request.TMax <= 0 && s.exchange.TMax <= 0 {
-		return s.now.Add(b.cfg.MaxWait)
+		return s.arrived.Add(b.cfg.MaxWait)
 	}
-	return s.now.Add(s.exchange.Wait(s.request.TMax))
+	return s.arrived.Add(s.exchange.Wait(s.request.TMax))
 }
 
 // body is the request's body, inflated if need be.

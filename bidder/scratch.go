@@ -26,8 +26,9 @@ type scratch struct {
 	predicting *rtb.Imp // what features and the predictor have begun
 
 	exchange *exchange.Exchange
-	now      time.Time
-	deadline time.Time
+	arrived  time.Time // when the request was complete, in real time
+	now      time.Time // what it is decided by, see Clock
+	deadline time.Time // in real time
 
 	plain []byte // an inflated body
 	body  []byte // the answer

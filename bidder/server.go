@@ -19,14 +19,14 @@ import (
 func (b *Bidder) Handler(tracker *track.Handler) fasthttp.RequestHandler {
 	trackPrefix := []byte(track.Prefix)
 	return func(ctx *fasthttp.RequestCtx) {
-		now := ctx.Time() // read once by the server, when the request was complete
+		arrived := ctx.Time() // read once by the server, when the request was complete
 		defer recoverRequest(ctx)
 		path := ctx.Path()
 		switch {
 		case bytes.HasPrefix(path, bidPrefix):
-			b.serveBid(ctx, now)
+			b.serveBid(ctx, arrived)
 		case bytes.HasPrefix(path, trackPrefix):
-			tracker.Serve(ctx, now)
+			tracker.Serve(ctx, b.Clock.of(ctx, arrived))
 		default:
 			ctx.SetStatusCode(fasthttp.StatusNotFound)
 		}

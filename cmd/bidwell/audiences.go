@@ -24,7 +24,7 @@ func (s *server) importMembers(ctx context.Context, segment rtb.SegmentID, mode,
 	if up.Kind, err = audience.ParseKind(kind); err != nil {
 		return admin.ImportResult{}, fmt.Errorf("%w: %w", admin.ErrUpload, err)
 	}
-	r, err := s.importer.Import(ctx, time.Now(), up, body, nil)
+	r, err := s.importer.Import(ctx, s.clock.Now(), up, body, nil)
 	out := admin.ImportResult{
 		Read:      int64(r.Read),
 		Added:     int64(r.Added + r.Removed),

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -35,6 +37,7 @@ type config struct {
 	Account   rtb.Currency
 	Rates     map[rtb.Currency]float64
 	Model     string
+	Simulated time.Time // when simulated time begins; zero for real time
 	Bid       bidder.Config
 }
 
@@ -60,6 +63,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.String("currency", "USD", "currency of budgets and goals")
 	flags.StringToString("rates", nil, "worth of one unit of other currencies in the account's, such as EUR=1.08; replaces the built-in table")
 	flags.String("model", "", "model file made by \"bidwell model train\"; empty: the starter model")
+	flags.String("simulated-time", "", "for tests: a time such as 2026-01-05T00:00:00Z from which requests move the clock by the header X-Bidwell-Time; loopback only")
 	flags.String("bid.listen", d.Listen, "address for exchanges and browsers")
 	flags.Duration("bid.max-wait", d.MaxWait, "time for an answer when neither request nor profile says")
 	flags.Int("bid.max-body", d.MaxBody, "largest bid request, in bytes")
@@ -190,6 +194,15 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	if cfg.Account == rtb.UnknownCurrency || cfg.Account == (rtb.Currency{}) {
 		errs = append(errs, fmt.Errorf("currency: %q is no ISO 4217 code", k.String("currency")))
 	}
+	if text := k.String("simulated-time"); text != "" {
+		start, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("simulated-time: %q is no time such as 2026-01-05T00:00:00Z", text))
+		}
+		if cfg.Simulated = start; !loopback(cfg.Bid.Listen) {
+			errs = append(errs, errors.New("simulated-time: whoever reaches the public listener could move the clock, so bid.listen must be a loopback address"))
+		}
+	}
 	errs = append(errs, cfg.readRates(givenRates(k)))
 	if err := cfg.Bid.Validate(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -212,6 +225,16 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 		return unread[name]
 	})
 	return cfg, errors.Join(append(errs, wrong)...)
+}
+
+// loopback reports whether only this machine can reach an address.
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // givenRates are the rates as text: the file has numbers, the environment one

@@ -33,8 +33,9 @@ import (
 
 // server is one running bidwell: the stores, and the services on top of them.
 type server struct {
-	cfg  config
-	keys keys
+	cfg   config
+	keys  keys
+	clock *bidder.Clock
 
 	documents *sql.Store
 	profiles  *pebble.Store
@@ -57,7 +58,12 @@ type server struct {
 
 // openServer opens the stores and puts the services together. Close it.
 func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ *server, err error) {
-	s := &server{cfg: cfg, catalog: targeting.NewCatalog(), pacer: pacing.NewPacer(time.Now()), listening: make(chan struct{})}
+	s := &server{cfg: cfg, clock: bidder.RealTime(), catalog: targeting.NewCatalog(), listening: make(chan struct{})}
+	if !cfg.Simulated.IsZero() {
+		s.clock = bidder.SimulatedTime(cfg.Simulated)
+		slog.Warn("time is simulated: requests move the clock", "from", cfg.Simulated)
+	}
+	s.pacer = pacing.NewPacer(s.clock.Now())
 	s.landings.Store(&map[rtb.CreativeID]string{})
 	defer func() {
 		if err != nil {
@@ -109,6 +115,7 @@ func (s *server) buildBidder() error {
 		Exchanges: s.directory.Load(),
 		Rates:     rtb.NewRates(s.cfg.Account, s.cfg.Rates),
 		Salt:      &s.keys.Salt,
+		Clock:     s.clock,
 	})
 	if err != nil {
 		return err
@@ -148,7 +155,7 @@ func (s *server) buildAdmin() (err error) {
 		Documents:        s.documents,
 		Compiler:         s.compiler,
 		Import:           s.importMembers,
-		SegmentSize:      func(id rtb.SegmentID) (int64, error) { return s.profiles.SegmentSize(time.Now(), id), nil },
+		SegmentSize:      func(id rtb.SegmentID) (int64, error) { return s.profiles.SegmentSize(s.clock.Now(), id), nil },
 		Explain:          s.explain,
 		Balances:         s.balances,
 		ValidateExchange: s.validateExchange,
@@ -174,7 +181,7 @@ func (s *server) exchangeID(name string) (rtb.ExchangeID, bool) {
 }
 
 func (s *server) explain(name string, body []byte) (rtb.Explanation, error) {
-	explanation, err := s.bidder.Explain(name, body, time.Now())
+	explanation, err := s.bidder.Explain(name, body, s.clock.Now())
 	var unknown bidder.ErrUnknownExchange
 	if errors.As(err, &unknown) {
 		return explanation, fmt.Errorf("%w: %w", rtb.ErrNotFound, err)
@@ -210,7 +217,7 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 	if err != nil || items == nil {
 		return items, version, err
 	}
-	s.pacer.Assign(items, time.Now())
+	s.pacer.Assign(items, s.clock.Now())
 	s.keepLandings(items)
 	s.warnOfCaps(items)
 	return items, version, nil
