@@ -23,8 +23,6 @@ import (
 
 // Limits that no honest document reaches.
 const (
-	maxAmount = 1_000_000_000 * rtb.Unit
-	maxCPM    = 100_000 * rtb.OneCPM
 	maxWindow = 10 * 366 * 24 * time.Hour
 	maxURL    = 2048
 	maxErrors = 100
@@ -109,7 +107,7 @@ func (c *checker) failAll(under string, err error) {
 var rxRequired = regexp.MustCompile(`^expected required property (\S+) to be present$`)
 
 // rxMoney are fields that people write as bare numbers.
-var rxMoney = regexp.MustCompile(`\.(value|max_cpm|total|daily|floor)$`)
+var rxMoney = regexp.MustCompile(`\.(value|max_cpm|max_cpc|max_cpa|total|daily|floor|cpm)$`)
 
 // decode reads the JSON of a document, reports every wrong field, and puts the
 // document into its usual form. The document is not nil when the text is an

@@ -211,10 +211,7 @@ func (r *compilation) lineItem(l *LineItem, campaign *Campaign, owner *Advertise
 	item = rtb.LineItem{
 		ID: rtb.LineItemID(l.Number), Key: l.ID, Name: l.Name,
 		Campaign: rtb.CampaignID(campaign.Number), Advertiser: rtb.AdvertiserID(owner.Number), Seat: owner.Seat,
-		Budgets: []rtb.Budget{l.Budget.compile(rtb.LineItemAccount(rtb.LineItemID(l.Number), rtb.OfMoney))}, Pacing: paces[l.Pacing], Goal: l.Goal.compile(),
-	}
-	if campaign.Budget != (Budget{}) {
-		item.Budgets = append(item.Budgets, campaign.Budget.compile(rtb.CampaignAccount(rtb.CampaignID(campaign.Number), rtb.OfMoney)))
+		Budgets: l.budgets(campaign), Fees: l.Fees.compile(), Pacing: paces[l.Pacing], Goal: l.Goal.compile(),
 	}
 	if item.Flight, err = flight(l.Flight, campaign.Flight); err != nil {
 		return item, err
@@ -300,12 +297,6 @@ func flight(item, campaign Flight) (rtb.Flight, error) {
 	return f, nil
 }
 
-func (b Budget) compile(account rtb.AccountID) rtb.Budget {
-	total, _ := rtb.ParseMoney(string(b.Total))
-	daily, _ := rtb.ParseMoney(string(b.Daily))
-	return rtb.Budget{Account: account, Total: total, Daily: daily}
-}
-
 func (g *Goal) compile() rtb.Goal {
 	out := rtb.Goal{Type: goals[g.Type]}
 	if out.Type == rtb.GoalCPM {
@@ -317,6 +308,8 @@ func (g *Goal) compile() rtb.Goal {
 	if g.MaxCPM != "" {
 		out.Max, _ = rtb.ParseCPM(string(g.MaxCPM))
 	}
+	out.MaxCPC, _ = rtb.ParseMoney(string(g.MaxCPC))
+	out.MaxCPA, _ = rtb.ParseMoney(string(g.MaxCPA))
 	return out
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,41 @@ func show(item rtb.LineItem) string {
 	start, end := item.Flight.Start.Unix(), item.Flight.End.Unix()
 	item.Flight = rtb.Flight{}
 	return strings.ReplaceAll(fmt.Sprintf("%+v %d %d", item, start, end), fmt.Sprintf("%p", item.Location), "zone")
+}
+
+func TestCompileMoney(t *testing.T) {
+	s := start(t, nil)
+	s.seed()
+	s.want(201, "PUT", "/v1/campaigns/open", `{"advertiser": "acme", "name": "x"}`)
+	s.want(201, "PUT", "/v1/campaigns/tight", `{"advertiser": "acme", "name": "x", "budget": {"daily": "7"}, "limits": {"impressions": {"daily": 9}, "clicks": {"total": 4}}}`)
+	own := func(of rtb.Measure) rtb.AccountID { return rtb.LineItemAccount(2, of) }
+	cpm2 := rtb.Goal{Type: rtb.GoalCPM, Value: 2 * rtb.OneCPM, Max: 2 * rtb.OneCPM}
+	tests := []struct {
+		item    string
+		budgets []rtb.Budget
+		fees    rtb.Fees
+		goal    rtb.Goal
+	}{
+		{`"campaign": "open", "goal": {"type": "cpm", "value": "2"}`, []rtb.Budget{{Account: own(rtb.OfMoney)}}, rtb.Fees{}, cpm2},
+		{`"campaign": "open", "goal": {"type": "cpm", "value": "2"}, "fees": {"share": "0.1234", "cpm": "0.50"}, "limits": {"impressions": {"total": 1000000, "daily": 50000}}`,
+			[]rtb.Budget{{Account: own(rtb.OfMoney)}, {Account: own(rtb.OfImpressions), Total: 1_000_000, Daily: 50_000}},
+			rtb.Fees{Share: 1234, Fixed: 500_000}, cpm2},
+		{`"campaign": "tight", "goal": {"type": "cpc", "value": "1", "max_cpm": "4001", "max_cpc": "0.6", "max_cpa": "25"}, "fees": {"share": "5", "cpm": "4000"}, "limits": {"clicks": {"daily": 3}}, "budget": {"total": "1"}`,
+			[]rtb.Budget{{Account: own(rtb.OfMoney), Total: rtb.Unit}, {Account: own(rtb.OfClicks), Daily: 3}, {Account: rtb.CampaignAccount(3, rtb.OfMoney), Daily: 7 * rtb.Unit},
+				{Account: rtb.CampaignAccount(3, rtb.OfImpressions), Daily: 9}, {Account: rtb.CampaignAccount(3, rtb.OfClicks), Total: 4}},
+			rtb.Fees{Share: rtb.MaxFeeShare, Fixed: 4_000_000_000},
+			rtb.Goal{Type: rtb.GoalCPC, Value: rtb.Unit, Max: 4001 * rtb.OneCPM, MaxCPC: 6 * rtb.Unit / 10, MaxCPA: 25 * rtb.Unit}},
+	}
+	for _, tt := range tests {
+		a := s.do("PUT", "/v1/line-items/aa", `{"name": "x", "creatives": ["banner-300x250"], `+tt.item+`}`)
+		if a.Status != 200 && a.Status != 201 {
+			t.Fatalf("%s: %d %s", tt.item, a.Status, a.Body)
+		}
+		_, items := compile(t, s.docs)
+		if got := items[0]; !reflect.DeepEqual(got.Budgets, tt.budgets) || got.Fees != tt.fees || got.Goal != tt.goal {
+			t.Errorf("%s\n got %+v %+v %+v\nwant %+v %+v %+v", tt.item, got.Budgets, got.Fees, got.Goal, tt.budgets, tt.fees, tt.goal)
+		}
+	}
 }
 
 func TestCompileTargeting(t *testing.T) {
@@ -283,6 +319,8 @@ func FuzzCompile(f *testing.F) {
 	f.Add([]byte(lineItem), []byte(banner), []byte(spring), []byte(acme))
 	f.Add([]byte(`{"campaign": "spring", "goal": {"type": "cpm", "value": "1"}, "creatives": ["c"], "targeting": {"hours": {"monday": [[0, 24]]}}}`),
 		[]byte(`{"advertiser": "acme", "type": "native", "title": "x", "click_url": "https://a.example/"}`), []byte(`{"advertiser": "acme"}`), []byte(`{"domains": ["a.example"]}`))
+	f.Add([]byte(`{"campaign": "spring", "goal": {"type": "cpc", "value": "1", "max_cpm": "3", "max_cpc": "2", "max_cpa": "9"}, "creatives": ["c"], "fees": {"share": "0.15", "cpm": "0.5"}, "limits": {"impressions": {"total": 7}, "clicks": {"daily": 1}}}`),
+		[]byte(banner), []byte(`{"advertiser": "acme", "limits": {"clicks": {"total": 5}}}`), []byte(acme))
 	f.Add([]byte(`{"targeting": {"geo": {"countries": ["D"]}, "languages": [""]}}`), []byte(`null`), []byte(`[]`), []byte(`{"timezone": "Local"}`))
 	f.Fuzz(func(t *testing.T, item, creative, campaign, advertiser []byte) {
 		docs := &memory{version: 1, kinds: map[string]map[string][]byte{
@@ -311,6 +349,10 @@ func checkLineItem(t testing.TB, item *rtb.LineItem) {
 		t.Fatal("no Location")
 	case g.Type == 0 || g.Value <= 0 || g.Max <= 0:
 		t.Fatalf("goal %+v", g)
+	case item.Fees.Share > rtb.MaxFeeShare || item.Fees.Off(g.Max) <= 0 || g.MaxCPC < 0 || g.MaxCPA < 0:
+		t.Fatalf("fees %+v of goal %+v", item.Fees, g)
+	case slices.ContainsFunc(item.Budgets, func(b rtb.Budget) bool { return b.Account == 0 || b.Total < 0 || b.Daily < 0 }):
+		t.Fatalf("budgets %+v", item.Budgets)
 	case len(item.Creatives) == 0 || len(item.Budgets) == 0:
 		t.Fatalf("no creatives or no budget: %+v", item)
 	case !item.Flight.End.IsZero() && !item.Flight.End.After(item.Flight.Start):
@@ -336,7 +378,9 @@ func TestAcceptedDocumentsCompile(t *testing.T) {
 			"pacing": rapid.SampledFrom([]string{"even", "asap", "ahead"}).Draw(t, "pacing"),
 			"goal": map[string]any{"type": rapid.SampledFrom([]string{"cpm", "cpc"}).Draw(t, "goal"),
 				"value":   fmt.Sprintf("%d.%d", rapid.IntRange(0, 99).Draw(t, "units"), rapid.IntRange(1, 999).Draw(t, "decimals")),
-				"max_cpm": fmt.Sprintf("%d", rapid.IntRange(1, 99).Draw(t, "max"))},
+				"max_cpm": fmt.Sprintf("%d", rapid.IntRange(1, 99).Draw(t, "max")), "max_cpa": fmt.Sprintf("%d.5", rapid.IntRange(0, 99).Draw(t, "cpa"))},
+			"limits": map[string]any{"impressions": map[string]any{"daily": rapid.Int64Range(1, 1_000_000_000_000).Draw(t, "impressions")}},
+			"fees":   map[string]any{"share": fmt.Sprintf("%d.%04d", rapid.IntRange(0, 4).Draw(t, "whole"), rapid.IntRange(0, 9999).Draw(t, "share"))},
 			"targeting": map[string]any{
 				"devices": pick("devices", "phone", "tablet", "mobile", "tv"), "os": pick("os", "ios", "android", "tvos"),
 				"connections": pick("connections", "wifi", "cellular", "5g"), "languages": pick("languages", "de", "EN", "fr"),

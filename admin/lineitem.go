@@ -18,6 +18,8 @@ type LineItem struct {
 	Status    Status    `json:"status,omitempty"`
 	Flight    Flight    `json:"flight,omitzero"`
 	Budget    Budget    `json:"budget,omitzero"`
+	Limits    Limits    `json:"limits,omitzero"`
+	Fees      Fees      `json:"fees,omitzero" doc:"On top of the price of the media. Budgets, goals and caps include them"`
 	Pacing    string    `json:"pacing,omitempty" enum:"even,asap,ahead" default:"even" doc:"How the daily budget is spread over the day"`
 	Goal      Goal      `json:"goal"`
 	Targeting Targeting `json:"targeting,omitzero"`
@@ -29,7 +31,10 @@ type LineItem struct {
 type Goal struct {
 	Type   string `json:"type" enum:"cpm,cpc" doc:"Impressions or clicks"`
 	Value  Amount `json:"value" doc:"Worth of a thousand impressions (cpm) or of a click (cpc)" example:"0.80"`
-	MaxCPM CPM    `json:"max_cpm,omitempty" doc:"Highest bid for a thousand impressions; required for cpc, value when empty for cpm" example:"6.00"`
+	MaxCPM CPM    `json:"max_cpm,omitempty" doc:"Highest bid for a thousand impressions; required for cpc, value when empty for cpm. Fees count" example:"6.00"`
+
+	MaxCPC Amount `json:"max_cpc,omitempty" doc:"What a click may cost on average, fees included; no such cap when absent" example:"0.60"`
+	MaxCPA Amount `json:"max_cpa,omitempty" doc:"What a conversion may cost on average, fees included; no such cap when absent. Conversions must be reported: put {CLICK_ID} into the click_url of its creatives, and send it back to /e/conversion" example:"25.00"`
 }
 
 // Targeting is where and to whom a line item may serve.
@@ -102,6 +107,9 @@ func (l *LineItem) check(c *checker) {
 	}
 	known(c, "pacing", l.Pacing, paces)
 	l.Goal.check(c)
+	l.Limits.check(c)
+	l.Fees.check(c)
+	l.checkFees(c)
 	l.Targeting.check(c)
 	for i := range l.Caps {
 		k, field := &l.Caps[i], fmt.Sprintf("caps[%d]", i)
@@ -138,6 +146,9 @@ func (g *Goal) check(c *checker) {
 	case g.Type == "cpc":
 		c.fail("goal.max_cpm", nil, "is required for a %s goal", g.Type)
 	}
+	const hint = "leave it out for no such cap"
+	c.positive("goal.max_cpc", &g.MaxCPC, hint)
+	c.positive("goal.max_cpa", &g.MaxCPA, hint)
 }
 
 func (t *Targeting) check(c *checker) {

@@ -99,17 +99,6 @@ func (a *Advertiser) check(c *checker) {
 
 func (a *Advertiser) refer(func(field, kind, id string)) {}
 
-// Budget limits spend.
-type Budget struct {
-	Total Amount `json:"total,omitempty" doc:"Limit over its whole life; none when empty"`
-	Daily Amount `json:"daily,omitempty" doc:"Limit on each day of the advertiser's time zone; none when empty"`
-}
-
-func (b *Budget) check(c *checker) {
-	c.amount("budget.total", &b.Total)
-	c.amount("budget.daily", &b.Daily)
-}
-
 // Flight is a span of time.
 type Flight struct {
 	Start Time `json:"start,omitempty" doc:"First instant; at once when empty"`
@@ -130,6 +119,7 @@ type Campaign struct {
 	Name       string `json:"name" minLength:"1" maxLength:"200" example:"Spring"`
 	Status     Status `json:"status,omitempty"`
 	Budget     Budget `json:"budget,omitzero" doc:"Shared by its line items"`
+	Limits     Limits `json:"limits,omitzero" doc:"Shared by its line items"`
 	Flight     Flight `json:"flight,omitzero" doc:"No line item serves outside of it"`
 }
 
@@ -137,6 +127,7 @@ func (k *Campaign) check(c *checker) {
 	k.Status.check(c)
 	c.id("advertiser", k.Advertiser)
 	k.Budget.check(c)
+	k.Limits.check(c)
 	k.Flight.check(c)
 }
 

@@ -283,6 +283,12 @@ func TestList(t *testing.T) {
 func TestNumbersForTexts(t *testing.T) {
 	s := start(t, nil)
 	s.seed()
+	fees := s.want(422, "PUT", "/v1/line-items/x", `{"campaign": "spring", "name": "x", "goal": {"type": "cpm", "value": "2", "max_cpa": 25}, "fees": {"share": 0.15, "cpm": 0.5}}`)
+	for _, want := range []string{`write it in quotes, such as \"0.15\"`, `write it in quotes, such as \"0.50\"`, `write it in quotes, such as \"25.00\"`} {
+		if !strings.Contains(fees.Body, want) {
+			t.Errorf("no %s in %s", want, fees.Body)
+		}
+	}
 	a := s.want(422, "PUT", "/v1/campaigns/x", `{"advertiser": "acme", "name": 7, "budget": {"daily": 5, "total": 0.255}}`)
 	for _, want := range []string{`write it in quotes, such as \"7\"`, `write it in quotes, such as \"5.00\"`, `write it in quotes, such as \"0.255\"`} {
 		if !strings.Contains(a.Body, want) {
@@ -324,6 +330,13 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 		{"id of the body", "segments/x", `{"id": "y", "name": "x"}`, []string{"body.id"}},
 		{"id of the path", "segments/X!", `{"name": "x"}`, []string{"path.id"}},
 		{"duration of a segment", "segments/x", `{"name": "x", "ttl": "7d"}`, []string{"body.ttl"}},
+		{"money", "line-items/x", `{"campaign": "spring", "name": "x", "budget": {"total": "0", "daily": "0.00"}, "limits": {"impressions": {"total": 0, "daily": 1.5}, "clicks": {"daily": 1000000000001}, "wins": {}},
+			"fees": {"share": "5.0001", "cpm": "4000.000001"}, "goal": {"type": "cpc", "value": "1", "max_cpm": "2", "max_cpc": "0", "max_cpa": "-1"}}`,
+			[]string{"body.budget.daily", "body.budget.total", "body.fees.cpm", "body.fees.share", "body.goal.max_cpa", "body.goal.max_cpc",
+				"body.limits.clicks.daily", "body.limits.impressions.daily", "body.limits.impressions.total", "body.limits.wins"}},
+		{"fees of more than a ceiling", "line-items/x", `{"campaign": "spring", "name": "x", "fees": {"cpm": "2"}, "goal": {"type": "cpc", "value": "1", "max_cpm": "2"}}`, []string{"body.fees.cpm"}},
+		{"fees of more than a goal", "line-items/x", `{"campaign": "spring", "name": "x", "fees": {"share": "0.1", "cpm": "2"}, "goal": {"type": "cpm", "value": "2", "max_cpm": "9"}}`, []string{"body.fees.cpm"}},
+		{"limits of a campaign", "campaigns/x", `{"advertiser": "acme", "name": "x", "limits": {"clicks": {"total": -1}}}`, []string{"body.limits.clicks.total"}},
 		{"dead hours", "line-items/x", strings.Replace(lineItem, `[[7, 9], [17, 22]]`, `[]`, 1), []string{"body.targeting.hours"}},
 		{"segments that exclude one another", "line-items/x", strings.Replace(lineItem, `"none": ["bought-30d"]`, `"none": ["runners"]`, 1), []string{"body.targeting.segments.none[0]"}},
 	}
