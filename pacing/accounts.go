@@ -21,7 +21,9 @@ type Accounts interface {
 	// It sets Seen of each notice. Notices of a position that is not after the
 	// last one change nothing, and Seen says that all of them have come. Once
 	// it has returned Statements knows of them; after a crash they may have to be
-	// booked again, from the position that Position returns.
+	// booked again, from the position that Position returns. What has come of a
+	// bid is remembered for KeepBids after it was made, and for KeepClicks where
+	// a click or a conversion has; the notices themselves say what time it is.
 	Book(ctx context.Context, position uint64, notices []Notice) error
 
 	// Position is the last one that Book has applied, zero before the first.
@@ -55,6 +57,55 @@ type Notice struct {
 	// of a notice that Spends are booked unless Seen has KindSpend; those of
 	// another notice, such as a click's, unless Seen has Kind.
 	Seen Kinds
+
+	// Late is the part of the money booked to the line item that no lease
+	// covered. Book sets it.
+	Late rtb.Money
+}
+
+// How long after a bid was made what has come of it is remembered: as long as
+// its notices are accepted, and some time for those that the log holds up.
+const (
+	KeepBids   = 26 * time.Hour
+	KeepClicks = 31 * 24 * time.Hour
+)
+
+// Due reports whether the charges are to be booked, once Seen is known.
+func (n *Notice) Due() bool {
+	if n.Spends {
+		return !n.Seen.Has(KindSpend)
+	}
+	return !n.Seen.Has(n.Kind)
+}
+
+// Repeats reports whether the notice says nothing new, once Seen is known.
+func (n *Notice) Repeats() bool { return n.Seen.Has(n.Kind) && !n.Due() }
+
+// Book takes the charges from the rows of their accounts, where they are due,
+// and sets Late.
+func (n *Notice) Book(row func(rtb.AccountID) *Row) {
+	n.Late = 0
+	if !n.Due() {
+		return
+	}
+	for _, c := range n.Charges {
+		if c.Account == 0 {
+			continue
+		}
+		late := row(c.Account).Book(n.Node, c.Amount, n.Time)
+		if c.ownMoney() {
+			n.Late = addMoney(n.Late, late)
+		}
+	}
+}
+
+// After is Seen for the next notice of the bid.
+func (n *Notice) After() Kinds {
+	s := n.Seen | 1<<n.Kind
+	if n.Spends {
+		s |= 1 << KindSpend
+	}
+	return s
 }
 
 // Charge is what a notice takes from one account.
@@ -62,6 +113,10 @@ type Charge struct {
 	Account rtb.AccountID
 	Amount  rtb.Money
 }
+
+// ownMoney reports that the charge is money of a line item's own account, which
+// has all that the line item spends.
+func (c Charge) ownMoney() bool { return c.Account.LineItem() && c.Account.Measure() == rtb.OfMoney }
 
 // Kind is what counts once for each bid: a type of event, for a video each of
 // its parts, and the spending of money, by whichever notice does that.
@@ -82,6 +137,9 @@ const (
 	KindSpend // the notice that the exchange's profile bills by
 	KindVideo // and the four after it: start, quartiles, complete
 )
+
+// KindCount is one more than the last kind, for tables indexed by it.
+const KindCount = int(KindVideo) + 5
 
 // Has reports whether the set has a kind.
 func (s Kinds) Has(k Kind) bool { return s&(1<<k) != 0 }
@@ -123,8 +181,29 @@ type Statement struct {
 type Tally struct {
 	LineItem rtb.LineItemID
 	Exchange rtb.ExchangeID
-	Counts   [KindVideo + 5]uint64    // by Kind
-	Prices   [KindVideo + 5]rtb.Money // sums of Price, in the account currency
-	Charged  rtb.Money                // all that was spent, fees included
-	Repeats  uint64
+	Counts   [KindCount]uint64    // by Kind
+	Prices   [KindCount]rtb.Money // sums of Price, in the account currency
+	Charged  rtb.Money            // all that was spent, fees included
+	Repeats  uint64               // of a kind that had come, one that spends included
+}
+
+// Add counts a notice that was booked. The price of a repeat counts where it
+// spends, because then the notices before it did not know one.
+func (t *Tally) Add(n *Notice) {
+	if n.Seen.Has(n.Kind) {
+		t.Repeats++
+	} else {
+		t.Counts[n.Kind]++
+	}
+	if !n.Repeats() {
+		t.Prices[n.Kind] = addMoney(t.Prices[n.Kind], max(n.Price, 0))
+	}
+	if !n.Due() {
+		return
+	}
+	for _, c := range n.Charges {
+		if c.ownMoney() {
+			t.Charged = addMoney(t.Charged, max(c.Amount, 0))
+		}
+	}
 }
