@@ -201,63 +201,6 @@ func (s *Server) registerExplain() {
 	})
 }
 
-// Balance is the state of a line item's money as the pacer knows it, in the
-// account currency.
-type Balance struct {
-	LineItem     rtb.LineItemID
-	Ended        bool      // it was in the bidder and is no longer
-	Spent        rtb.Money // over its whole life
-	SpentToday   rtb.Money
-	Held         rtb.Money // for bids whose outcome is open
-	PlannedToday rtb.Money // what should be spent by now
-	DailyBudget  rtb.Money // what may be spent today; zero for no limit
-	BidRate      float64   // share of the chances that it may take, 0 to 1
-}
-
-// Pacing is how a line item spends.
-type Pacing struct {
-	LineItem     string  `json:"line_item" doc:"Id of the line item"`
-	Serving      bool    `json:"serving" doc:"It takes part in bidding; what it spent and holds stays when it does not"`
-	Spent        Amount  `json:"spent" doc:"Over its whole life"`
-	SpentToday   Amount  `json:"spent_today"`
-	Held         Amount  `json:"held" doc:"For bids whose outcome is open"`
-	PlannedToday Amount  `json:"planned_today" doc:"What the plan would have spent by now"`
-	DailyBudget  Amount  `json:"daily_budget,omitempty" doc:"What may be spent today; absent without a limit"`
-	BidRate      float64 `json:"bid_rate" doc:"Share of the chances that it may take"`
-}
-
-type pacingOutput struct{ Body Pacing }
-
-func (s *Server) registerPacing() {
-	huma.Register(s.api, huma.Operation{
-		OperationID: "get-line-item-pacing", Method: http.MethodGet, Path: "/v1/line-items/{id}/pacing", Tags: []string{lineItems},
-		Summary: "Get how a line item spends", Errors: []int{404, 422, 500, 501},
-	}, func(ctx context.Context, in *oneInput) (*pacingOutput, error) {
-		if s.parts.Balances == nil {
-			return nil, huma.Error501NotImplemented("this process does not pace")
-		}
-		_, number, _, err := s.docs.Get(ctx, lineItems, in.ID)
-		if err != nil {
-			return nil, s.problem(describe(err, kindOf(lineItems), in.ID))
-		}
-		out := &pacingOutput{Body: Pacing{LineItem: in.ID, Spent: "0.00", SpentToday: "0.00", Held: "0.00", PlannedToday: "0.00"}}
-		for _, b := range s.parts.Balances() {
-			if b.LineItem != rtb.LineItemID(number) {
-				continue
-			}
-			out.Body = Pacing{
-				LineItem: in.ID, Serving: !b.Ended, BidRate: b.BidRate,
-				Spent: Amount(b.Spent.String()), SpentToday: Amount(b.SpentToday.String()),
-				Held: Amount(b.Held.String()), PlannedToday: Amount(b.PlannedToday.String()),
-			}
-			if b.DailyBudget > 0 {
-				out.Body.DailyBudget = Amount(b.DailyBudget.String())
-			}
-		}
-		return out, nil
-	})
-}
-
 type problemsOutput struct {
 	Body struct {
 		Problems []Problem `json:"problems" nullable:"false"`

@@ -20,7 +20,7 @@ import (
 )
 
 // Client speaks to the API of a running bidwell, for the commands apply,
-// audience import and explain.
+// audience import, explain and report.
 type Client struct {
 	base string
 	http *http.Client
@@ -160,15 +160,54 @@ func (c *Client) Explain(ctx context.Context, exchange string, request []byte) (
 	return &result, nil
 }
 
+// Pacing is how a line item spends.
+func (c *Client) Pacing(ctx context.Context, lineItem string) (*Pacing, error) {
+	var result Pacing
+	if err := c.get(ctx, "/v1/line-items/"+url.PathEscape(lineItem)+"/pacing", &result); err != nil {
+		return nil, fmt.Errorf("pacing of %s: %w", lineItem, err)
+	}
+	return &result, nil
+}
+
+// Discrepancies compares what the notices say, of one line item and one
+// exchange or, where they are empty, of all.
+func (c *Client) Discrepancies(ctx context.Context, lineItem, exchange string) (*Discrepancies, error) {
+	query := url.Values{}
+	for name, value := range map[string]string{"line_item": lineItem, "exchange": exchange} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	var result Discrepancies
+	if err := c.get(ctx, "/v1/discrepancies?"+query.Encode(), &result); err != nil {
+		return nil, fmt.Errorf("discrepancies: %w", err)
+	}
+	return &result, nil
+}
+
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 64 << 20
 
+// call posts a body.
 func (c *Client) call(ctx context.Context, path, kind string, body io.Reader, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, body)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", kind)
+	return c.do(req, into)
+}
+
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return err
+	}
+	return c.do(req, into)
+}
+
+// do sends a request and reads the answer into what it should be.
+func (c *Client) do(req *http.Request, into any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return err

@@ -246,23 +246,3 @@ func TestExplain(t *testing.T) {
 	s.want(422, "POST", "/v1/explain", `{"exchange": ""}`).problems(t)
 	start(t, nil).want(501, "POST", "/v1/explain", `{"exchange": "generic", "request": {}}`)
 }
-
-func TestPacing(t *testing.T) {
-	s := start(t, func(p *admin.Parts) {
-		p.Balances = func() []admin.Balance {
-			return []admin.Balance{{LineItem: 7}, {LineItem: 1, Spent: 3 * rtb.Unit, SpentToday: rtb.Unit / 2, Held: rtb.Unit / 4, PlannedToday: rtb.Unit, DailyBudget: 200 * rtb.Unit, BidRate: 0.5}}
-		}
-	})
-	s.seed()
-	a := s.want(200, "GET", "/v1/line-items/runners-berlin/pacing", "")
-	want := `{"line_item":"runners-berlin","serving":true,"spent":"3.00","spent_today":"0.50","held":"0.25","planned_today":"1.00","daily_budget":"200.00","bid_rate":0.5}`
-	if strings.TrimSpace(a.Body) != want {
-		t.Errorf("pacing %s, want %s", a.Body, want)
-	}
-	s.want(201, "PUT", "/v1/line-items/second", lineItem)
-	if a := s.want(200, "GET", "/v1/line-items/second/pacing", ""); !strings.Contains(a.Body, `"serving":false`) {
-		t.Errorf("pacing of a line item that the pacer lacks is %s", a.Body)
-	}
-	s.want(404, "GET", "/v1/line-items/nothing/pacing", "")
-	start(t, nil).want(501, "GET", "/v1/line-items/x/pacing", "")
-}

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"bidwell/pacing"
 	"bidwell/rtb"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -97,15 +98,23 @@ type Parts struct {
 	// Explain decides on a request as a bid would and says why. It returns
 	// rtb.ErrNotFound for an unknown exchange.
 	Explain func(exchange string, request []byte) (rtb.Explanation, error)
-	// Balances are the state of every line item's money.
-	Balances func() []Balance
+	// Pacing is how a line item spends; false when the pacer does not have it.
+	Pacing func(rtb.LineItemID) (PacingReport, bool)
+	// Resume ends a stop, see PacingReport. It returns rtb.ErrNotFound for a
+	// line item that the pacer does not have, and nil where there is no stop.
+	Resume func(rtb.LineItemID) error
+	// Discrepancies are what the notices say of every line item through every
+	// exchange.
+	Discrepancies func(context.Context) ([]pacing.Tally, error)
 	// ValidateExchange checks what a document changes of the profile of an
 	// exchange, or the whole profile of one that is not built in.
 	ValidateExchange func(name string, profile json.RawMessage) error
 	// RedactExchange takes the secrets out of a profile before it is shown.
 	RedactExchange func(profile json.RawMessage) json.RawMessage
-	// ExchangeID finds the number of an exchange by its name.
-	ExchangeID func(name string) (rtb.ExchangeID, bool)
+	// ExchangeID finds the number of an exchange by its name, and ExchangeName
+	// its name by the number.
+	ExchangeID   func(name string) (rtb.ExchangeID, bool)
+	ExchangeName func(rtb.ExchangeID) (name string, ok bool)
 	// Answer prepares the markup of a creative and says what is wrong with its
 	// assets.
 	Answer func(*rtb.Creative) error
@@ -122,6 +131,7 @@ type Server struct {
 	api      huma.API
 	schemas  huma.Registry
 	handler  http.Handler
+	names    names
 }
 
 // New makes a server that does not listen yet.
@@ -205,6 +215,8 @@ func (s *Server) routes(mux *http.ServeMux) {
 	s.registerMembers(mux)
 	s.registerExplain()
 	s.registerPacing()
+	s.registerResume()
+	s.registerDiscrepancies()
 	s.registerProblems()
 	s.registerDocs(mux)
 

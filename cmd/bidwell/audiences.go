@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"bidwell/admin"
-	"bidwell/pacing"
 	"bidwell/rtb"
 	"bidwell/targeting/audience"
 )
@@ -68,33 +67,3 @@ type uploadError struct {
 
 func (e uploadError) Error() string   { return e.text }
 func (e uploadError) Unwrap() []error { return []error{admin.ErrUpload, e.cause} }
-
-// balances tells the admin API what the pacer knows. A line item also draws on
-// the budget of its campaign, which is not told.
-func (s *server) balances() []admin.Balance {
-	serving := map[rtb.LineItemID]bool{}
-	for _, item := range s.catalog.Index().LineItems() {
-		serving[item.ID] = true
-	}
-	var out []admin.Balance
-	for _, b := range s.pacer.Balances() {
-		if !b.Account.LineItem() {
-			continue
-		}
-		out = append(out, balance(b, !serving[b.LineItem]))
-	}
-	return out
-}
-
-func balance(b pacing.Balance, ended bool) admin.Balance {
-	return admin.Balance{
-		LineItem:     b.LineItem,
-		Ended:        ended,
-		Spent:        b.Spent,
-		SpentToday:   b.SpentToday,
-		Held:         b.Held,
-		PlannedToday: b.Planned,
-		DailyBudget:  b.LimitDaily,
-		BidRate:      b.Rate,
-	}
-}

@@ -254,8 +254,7 @@ func (p *program) await(request string, bids bool) {
 
 // pacing is how the line item spends.
 func (p *program) pacing(item string) (out struct {
-	Serving     bool
-	Spent, Held string
+	State, Spent, Held string
 }) {
 	p.t.Helper()
 	status, body := p.get("http://" + p.admin + "/v1/line-items/" + item + "/pacing")

@@ -58,12 +58,12 @@ func TestServeApplyAndBid(t *testing.T) {
 		status, _ := p.post(request)
 		return status == http.StatusNoContent
 	})
-	if got := p.pacing("everyone"); got.Serving || got.Held == "0.00" {
+	if got := p.pacing("everyone"); got.State != "ended" || got.Held == "0.00" {
 		t.Errorf("%+v of a paused line item, want what it holds", got)
 	}
 	p.apply(shop)
 	p.await(request, true)
-	if !p.pacing("everyone").Serving {
+	if p.pacing("everyone").State != "serving" {
 		t.Error("a line item that bids is not serving")
 	}
 }

@@ -157,10 +157,11 @@ func (s *server) buildAdmin() (err error) {
 		Import:           s.importMembers,
 		SegmentSize:      func(id rtb.SegmentID) (int64, error) { return s.profiles.SegmentSize(s.clock.Now(), id), nil },
 		Explain:          s.explain,
-		Balances:         s.balances,
+		Pacing:           s.pacing,
 		ValidateExchange: s.validateExchange,
 		RedactExchange:   redactExchange,
 		ExchangeID:       s.exchangeID,
+		ExchangeName:     s.exchangeName,
 		Answer:           s.prepare,
 		Ready:            s.ready,
 	})
@@ -178,6 +179,14 @@ func (s *server) exchangeID(name string) (rtb.ExchangeID, bool) {
 		return 0, false
 	}
 	return ex.ID, true
+}
+
+func (s *server) exchangeName(id rtb.ExchangeID) (string, bool) {
+	ex := s.directory.Load().ByID(id)
+	if ex == nil {
+		return "", false
+	}
+	return ex.Name, true
 }
 
 func (s *server) explain(name string, body []byte) (rtb.Explanation, error) {
