@@ -22,8 +22,9 @@ type Log interface {
 
 	// Consume calls apply with all batches after a position, in their order and
 	// one at a time, those of the future included, until ctx ends or apply
-	// returns an error, which it returns. The batch is apply's until it returns.
-	// A batch that cannot be read is an error that names its position.
+	// returns an error; it returns ctx.Err() or that error. The batch is apply's
+	// until it returns. A batch that cannot be read is an error that names its
+	// position, and so is a position that the log has never reached.
 	Consume(ctx context.Context, after uint64, apply func(position uint64, batch []rtb.Event) error) error
 
 	// Last is the position of the newest batch, zero while there is none.

@@ -1,0 +1,370 @@
+package nats
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/goleak"
+
+	"bidwell/events"
+	"bidwell/rtb"
+	"bidwell/store/storetest"
+)
+
+// childDir names the folder of the log that a child process writes until it
+// is killed.
+const childDir = "BIDWELL_TEST_LOG"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		writeUntilKilled(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func testConfig(dir string) Config {
+	cfg := DefaultConfig()
+	cfg.Dir = dir
+	return cfg
+}
+
+func openTest(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// reopen returns what [storetest.TestLog] asks for.
+func reopen(cfg Config, log func(*Store) events.Log) func(t *testing.T) events.Log {
+	var open *Store
+	return func(t *testing.T) events.Log {
+		if open != nil {
+			if err := open.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		open = openTest(t, cfg)
+		return log(open)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	storetest.TestLog(t, reopen(testConfig(t.TempDir()), (*Store).Events))
+}
+
+func TestSamples(t *testing.T) {
+	storetest.TestLog(t, reopen(testConfig(t.TempDir()), (*Store).Samples))
+}
+
+// outside runs a server as others would, reached over TCP.
+func outside(t *testing.T, dir string, port int) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, StoreDir: dir, JetStream: true, NoSigs: true, NoLog: true, SyncAlways: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	return s
+}
+
+func TestEventsOutside(t *testing.T) {
+	s := outside(t, t.TempDir(), -1)
+	cfg := DefaultConfig()
+	cfg.URL = s.ClientURL()
+	storetest.TestLog(t, reopen(cfg, (*Store).Events))
+}
+
+// A server outside may stop and come back: consumers go on where they were,
+// and miss nothing.
+func TestConsumeSurvivesARestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := outside(t, dir, -1)
+	cfg := DefaultConfig()
+	cfg.URL = first.ClientURL()
+	log := openTest(t, cfg).Events()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	got, ended := make(chan int), make(chan error)
+	go func() {
+		ended <- log.Consume(ctx, 0, func(_ uint64, batch []rtb.Event) error {
+			_, number := storetest.BatchName(batch)
+			got <- number
+			return nil
+		})
+	}()
+	if err := log.Append(t.Context(), storetest.Batch(1, 0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-got; n != 0 {
+		t.Fatalf("batch %d came first", n)
+	}
+	port := first.Addr().(*net.TCPAddr).Port
+	first.Shutdown()
+	first.WaitForShutdown()
+	short, cancelShort := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancelShort()
+	if err := log.Append(short, storetest.Batch(1, 99, 1)); err == nil {
+		t.Error("Append succeeds without a server")
+	}
+
+	outside(t, dir, port)
+	writer := events.NewWriter(log, events.WriterConfig{}) // tries until the connection is back
+	writing, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { writer.Run(writing) })
+	for i := 1; i <= 3; i++ {
+		if err := writer.Write(&storetest.Batch(1, i, 1)[0], time.Now().Add(10*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for want := 1; want <= 3; {
+		if n := <-got; n == want {
+			want++
+		} else if n != want-1 { // a repeat
+			t.Fatalf("batch %d came, want %d", n, want)
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Consume = %v", err)
+	}
+	stop()
+	running.Wait()
+}
+
+func TestOpenRefusesAFolderInUse(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	s := openTest(t, cfg)
+	_, err := Open(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), "another process uses this folder") {
+		t.Fatalf("the second Open = %v", err)
+	}
+	s.Close()
+	openTest(t, cfg)
+}
+
+// A log whose files are there but cannot be read must not be replaced by an
+// empty one.
+func TestOpenRefusesADamagedLog(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	s := openTest(t, cfg)
+	if err := s.Events().Append(t.Context(), storetest.Batch(1, 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	meta := cfg.Dir + "/jetstream/$G/streams/BIDWELL_EVENTS/meta.inf"
+	if err := os.WriteFile(meta, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), "cannot be read") {
+		t.Fatalf("Open = %v", err)
+	}
+}
+
+func TestOpenRefusesSettings(t *testing.T) {
+	_, err := Open(t.Context(), Config{Replicas: 3})
+	for _, setting := range []string{"dir", "replicas", "max-age", "max-bytes", "sample-bytes"} {
+		if err == nil || !strings.Contains(err.Error(), setting+": ") {
+			t.Errorf("Open = %v, which does not name %s", err, setting)
+		}
+	}
+}
+
+// fill appends batches of a thousand events until the log refuses, at most n.
+func fill(t *testing.T, log events.Log, n int) (appended int, err error) {
+	t.Helper()
+	for i := range n {
+		if err := log.Append(t.Context(), storetest.Batch(1, i, 1000)); err != nil {
+			return i, err
+		}
+	}
+	return n, nil
+}
+
+func TestFullEventsRefuse(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.MaxBytes = 1 << 20
+	log := openTest(t, cfg).Events()
+	n, err := fill(t, log, 20)
+	if err == nil || !strings.Contains(err.Error(), "maximum bytes exceeded") {
+		t.Fatalf("%d batches of 124 kB fit into a megabyte; Append = %v", n, err)
+	}
+	if entries := storetest.ReadLog(t, log, 0); len(entries) != n {
+		t.Errorf("%d batches are there, but %d were acknowledged", len(entries), n)
+	}
+}
+
+func TestFullSamplesDropTheOldest(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.SampleBytes = 1 << 20
+	log := openTest(t, cfg).Samples()
+	const batches = 20
+	if n, err := fill(t, log, batches); err != nil {
+		t.Fatalf("batch %d: %v", n, err)
+	}
+	gaps := logGaps.Get()
+	entries := storetest.ReadLog(t, log, 0)
+	if n := len(entries); n == 0 || n > 8 {
+		t.Fatalf("%d batches of 124 kB are kept in a megabyte", n)
+	}
+	if _, newest := storetest.BatchName(entries[len(entries)-1].Events); newest != batches-1 {
+		t.Errorf("the newest batch is %d, want %d", newest, batches-1)
+	}
+	if n := logGaps.Get() - gaps; n != 1 {
+		t.Errorf("%d gaps counted, want 1", n)
+	}
+}
+
+// A position that the log has not reached belongs to another log. One of money
+// says so; one of samples may have lost its end, and goes on.
+func TestConsumeAheadOfTheLog(t *testing.T) {
+	s := openTest(t, testConfig(t.TempDir()))
+	if err := s.Events().Append(t.Context(), storetest.Batch(1, 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	last, _ := s.Events().Last(t.Context())
+	err := s.Events().Consume(t.Context(), last+1, func(uint64, []rtb.Event) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "not the log") {
+		t.Errorf("Consume = %v", err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error)
+	gaps := logGaps.Get()
+	go func() {
+		ended <- s.Samples().Consume(ctx, last+1<<40, func(uint64, []rtb.Event) error {
+			cancel()
+			return nil
+		})
+	}()
+	for ctx.Err() == nil { // Consume begins somewhere among them
+		if err := s.Samples().Append(t.Context(), storetest.Batch(1, 2, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-ended; !errors.Is(err, context.Canceled) || logGaps.Get() == gaps {
+		t.Errorf("Consume = %v with %d gaps counted", err, logGaps.Get()-gaps)
+	}
+}
+
+// A log that is made anew must not take the positions of the one before.
+func TestPositionsOfANewLog(t *testing.T) {
+	s := openTest(t, testConfig(t.TempDir()))
+	if err := s.Events().Append(t.Context(), storetest.Batch(1, 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	last, _ := s.Events().Last(t.Context())
+	if seconds := int64(last >> 20); time.Since(time.Unix(seconds, 0)).Abs() > time.Minute {
+		t.Errorf("the first position is %d, which is not taken from the clock", last)
+	}
+}
+
+// childWriters append to the log of a child process at once.
+const childWriters = 8
+
+// writeUntilKilled is the child: it prints the name of each batch once that is
+// acknowledged.
+func writeUntilKilled(dir string) {
+	s, err := Open(context.Background(), testConfig(dir))
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	run := os.Getpid()
+	for w := range childWriters {
+		go func() {
+			for i := 0; ; i++ {
+				if err := s.Events().Append(context.Background(), childBatch(run, w, i)); err != nil {
+					fmt.Println("error", err)
+					os.Exit(1)
+				}
+				os.Stdout.WriteString(fmt.Sprintln(run, w, i))
+			}
+		}()
+	}
+	select {}
+}
+
+func childBatch(run, writer, number int) []rtb.Event {
+	batch := storetest.Batch(writer, number, 1+(writer*7+number)%40)
+	for i := range batch {
+		batch[i].Node = uint32(run)
+	}
+	return batch
+}
+
+// The log is killed again and again while it is written. Each batch that was
+// acknowledged is there when it is opened again, and whole.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	type name struct{ run, writer, number int }
+	acknowledged := map[name]bool{}
+	for _, acks := range []int{1, 0, 50, 0, 400, 1500} {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childDir+"="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if acks == 0 {
+			cmd.Process.Kill() // while it opens
+		}
+		for lines, n := bufio.NewScanner(out), 0; lines.Scan(); {
+			var id name
+			if _, err := fmt.Sscan(lines.Text(), &id.run, &id.writer, &id.number); err != nil {
+				t.Fatalf("the child says %q", lines.Text())
+			}
+			acknowledged[id] = true
+			if n++; n == acks {
+				cmd.Process.Kill()
+			}
+		}
+		cmd.Wait()
+	}
+
+	entries := storetest.ReadLog(t, openTest(t, testConfig(dir)).Events(), 0)
+	next := map[name]int{}
+	for _, entry := range entries {
+		w, i := storetest.BatchName(entry.Events)
+		id := name{int(entry.Events[0].Node), w, i}
+		if !slices.Equal(entry.Events, childBatch(id.run, w, i)) {
+			t.Fatalf("batch %v has changed", id)
+		}
+		if next[name{id.run, w, 0}] != i {
+			t.Fatalf("batch %v came where number %d was due", id, next[name{id.run, w, 0}])
+		}
+		next[name{id.run, w, 0}]++
+		delete(acknowledged, id)
+	}
+	if len(acknowledged) > 0 {
+		t.Errorf("%d of the acknowledged batches are not among the %d in the log", len(acknowledged), len(entries))
+	}
+}
