@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServeCommand(), newDemoCommand(), newApplyCommand(), newAudienceCommand(),
-		newExplainCommand(), newModelCommand(), newVersionCommand(),
+		newExplainCommand(), newReportCommand(), newModelCommand(), newVersionCommand(),
 	)
 	return root.ExecuteContext(ctx)
 }
