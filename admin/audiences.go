@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	"bidwell/rtb"
@@ -220,6 +222,10 @@ func (s *Server) registerProblems() {
 		}
 		out := &problemsOutput{}
 		out.Body.Problems = append([]Problem{}, problems...)
+		if s.parts.ExchangeProblems != nil {
+			out.Body.Problems = append(out.Body.Problems, s.parts.ExchangeProblems()...)
+			slices.SortStableFunc(out.Body.Problems, func(a, b Problem) int { return cmp.Compare(a.Kind, b.Kind) })
+		}
 		return out, nil
 	})
 }

@@ -115,6 +115,8 @@ type Parts struct {
 	// its name by the number.
 	ExchangeID   func(name string) (rtb.ExchangeID, bool)
 	ExchangeName func(rtb.ExchangeID) (name string, ok bool)
+	// ExchangeProblems are the documents of exchanges that do not serve.
+	ExchangeProblems func() []Problem
 	// Answer prepares the markup of a creative and says what is wrong with its
 	// assets.
 	Answer func(*rtb.Creative) error

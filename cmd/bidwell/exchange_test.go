@@ -55,6 +55,9 @@ func TestExchangesOfOneNumber(t *testing.T) {
 	if !again.serves("zeta") || again.serves("alpha") {
 		t.Errorf("zeta serves: %t, alpha: %t; want the older one", again.serves("zeta"), again.serves("alpha"))
 	}
+	if _, body := again.get("http://" + again.admin + "/v1/problems"); !strings.Contains(body, `{"kind":"exchanges","id":"alpha","reason":"`) || strings.Contains(body, `"id":"zeta"`) {
+		t.Errorf("problems %s, want alpha alone", body)
+	}
 	if status, body := again.putExchange("beta", `{"number":40}`); status != http.StatusUnprocessableEntity || !strings.Contains(body, `number`) || !strings.Contains(body, "zeta") {
 		t.Errorf("status %d %s, want 422 that names zeta", status, body)
 	}
@@ -62,6 +65,9 @@ func TestExchangesOfOneNumber(t *testing.T) {
 		t.Errorf("status %d %s", status, body)
 	}
 	eventually(t, patience, "alpha serves", func() bool { return again.serves("alpha") })
+	if _, body := again.get("http://" + again.admin + "/v1/problems"); !strings.Contains(body, `"problems":[]`) {
+		t.Errorf("problems %s, want none any more", body)
+	}
 }
 
 // Members are read in any case, so secrets are hidden in any case.

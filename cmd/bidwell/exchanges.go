@@ -29,6 +29,7 @@ func (s *server) refreshExchanges(ctx context.Context) error {
 	}
 	slices.SortFunc(documents, func(a, b admin.ExchangeDocument) int { return cmp.Compare(a.Number, b.Number) })
 	var profiles []exchange.Profile
+	problems := []admin.Problem{}
 	for _, d := range documents {
 		p, err := exchangeProfile(d.Name, d.Number, d.Profile)
 		if err == nil {
@@ -38,10 +39,22 @@ func (s *server) refreshExchanges(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			slog.Warn("exchange profile does not serve", "exchange", d.Name, "cause", err)
+			problem := admin.Problem{Kind: "exchanges", ID: d.Name, Reason: err.Error()}
+			if problems = append(problems, problem); !slices.Contains(s.exchangeProblems(), problem) {
+				slog.Warn("exchange profile does not serve", "exchange", d.Name, "cause", err)
+			}
 		}
 	}
+	s.leftOut.Store(&problems)
 	s.directory.Store(directory)
+	return nil
+}
+
+// exchangeProblems are the documents that the last refresh has left out.
+func (s *server) exchangeProblems() []admin.Problem {
+	if left := s.leftOut.Load(); left != nil {
+		return *left
+	}
 	return nil
 }
 

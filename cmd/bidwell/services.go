@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -34,6 +35,7 @@ import (
 // server is one running bidwell: the stores, and the services on top of them.
 type server struct {
 	cfg   config
+	lock  io.Closer // of the data folder
 	keys  keys
 	clock *bidder.Clock
 
@@ -50,6 +52,7 @@ type server struct {
 	admin    *admin.Server
 
 	directory atomic.Pointer[exchange.Directory]
+	leftOut   atomic.Pointer[[]admin.Problem] // exchanges that do not serve
 	landings  atomic.Pointer[map[rtb.CreativeID]string]
 	capped    int           // line items with caps at the last load
 	listening chan struct{} // closed once both listeners are open
@@ -72,6 +75,9 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 	}()
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	if s.lock, err = lockFolder(cfg.Data); err != nil {
+		return nil, err
 	}
 	if s.keys, err = loadKeys(cfg.Data, getenv); err != nil {
 		return nil, err
@@ -162,6 +168,7 @@ func (s *server) buildAdmin() (err error) {
 		RedactExchange:   redactExchange,
 		ExchangeID:       s.exchangeID,
 		ExchangeName:     s.exchangeName,
+		ExchangeProblems: s.exchangeProblems,
 		Answer:           s.prepare,
 		Ready:            s.ready,
 	})
@@ -352,6 +359,9 @@ func (s *server) close() {
 	}
 	if s.documents != nil {
 		errs = append(errs, s.documents.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close()) // last: another may open the stores now
 	}
 	if err := errors.Join(errs...); err != nil {
 		slog.Error("close stores", "cause", err)

@@ -162,7 +162,10 @@ func TestServePortInUse(t *testing.T) {
 func TestServeFolderInUse(t *testing.T) {
 	p := serve(t)
 	_, err := command(t, "serve", "--data", p.data, "--bid.listen", freeAddress(t), "--admin.listen", freeAddress(t))
-	wantError(t, err, "lock", p.data)
+	wantError(t, err, "the data folder "+p.data+" is in use by another bidwell")
+	if err != nil && strings.Contains(err.Error(), "\n") {
+		t.Errorf("error of several lines: %v", err)
+	}
 }
 
 func TestServeKeys(t *testing.T) {
