@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,9 @@ type testBidder struct {
 	answer  func(o *openrtb2.BidRequest, resp map[string]any) // changes an answer
 	status  func(id string) int                               // another status than 200 or 204
 	failing bool                                              // notices get a 500
+	busy    bool                                              // the first call of each notice gets a 429
+	landing string                                            // where clicks lead, before the click's token
+	times   []int64                                           // that requests named
 	calls   func(n int)                                       // told of the n-th bid request
 	asked   int
 }
@@ -62,16 +66,23 @@ func startBidder(t *testing.T, b *testBidder) *testBidder {
 
 func (b *testBidder) serve(ctx *fasthttp.RequestCtx) {
 	path := string(ctx.Path())
+	if at, err := strconv.ParseInt(string(ctx.Request.Header.Peek("X-Bidwell-Time")), 10, 64); err == nil {
+		b.mu.Lock()
+		b.times = append(b.times, at)
+		b.mu.Unlock()
+	}
 	if !strings.HasPrefix(path, "/bid/") {
 		b.mu.Lock()
 		b.notices[string(ctx.RequestURI())]++
-		failing := b.failing
+		first := b.notices[string(ctx.RequestURI())] == 1
 		b.mu.Unlock()
 		switch {
-		case failing:
+		case b.failing:
 			ctx.SetStatusCode(500)
+		case b.busy && first:
+			ctx.SetStatusCode(429)
 		case path == "/e/click":
-			ctx.Redirect("https://landing.example/", 302)
+			ctx.Redirect(b.landing+string(ctx.QueryArgs().Peek("t")), 302)
 		default:
 			ctx.SetStatusCode(204)
 		}
@@ -449,13 +460,13 @@ func TestExchangeCountsWhatIsWrong(t *testing.T) {
 
 func TestExchangeCountsFailedNotices(t *testing.T) {
 	bidder := startBidder(t, &testBidder{failing: true})
-	card, err := RunExchange(t.Context(), testRun(bidder.URL, func(cfg *ExchangeConfig) { cfg.Auctions = 200 }))
+	card, err := RunExchange(t.Context(), testRun(bidder.URL, func(cfg *ExchangeConfig) { cfg.Auctions, cfg.Fates.Retries = 60, 1 }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, kind := range []NoticeKind{NoticeWin, NoticeLoss, NoticeBill, NoticeImpression} {
-		if n := card.Notices[kind]; n.Sent == 0 || n.Failed != n.Sent {
-			t.Errorf("%s: %+v, want all failed", kind, n)
+		if n := card.Notices[kind]; n.Sent == 0 || n.Failed != n.Sent || n.Retried != n.Sent {
+			t.Errorf("%s: %+v, want all failed, each tried twice", kind, n)
 		}
 	}
 	bidder = startBidder(t, &testBidder{})
@@ -565,11 +576,11 @@ func TestAddresses(t *testing.T) {
 	}
 	n := &notifier{to: endpoint{host: "bidder"}, prefix: "/x"}
 	for _, address := range []string{"/e/win", "https://a.example/a b", "https://a.example/\r\nHost: evil"} {
-		if request, err := n.appendGet(nil, address); err == nil {
+		if request, err := n.appendGet(nil, &notice{address: address}); err == nil {
 			t.Errorf("appendGet(%q) = %q, want an error", address, request)
 		}
 	}
-	request, err := n.appendGet(nil, "https://a.example/e/win?t=1")
+	request, err := n.appendGet(nil, &notice{address: "https://a.example/e/win?t=1"})
 	if err != nil || string(request) != "GET /x/e/win?t=1 HTTP/1.1\r\nHost: bidder\r\n\r\n" {
 		t.Errorf("appendGet = %q, %v", request, err)
 	}

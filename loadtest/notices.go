@@ -2,119 +2,16 @@ package loadtest
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bidwell/rtb"
 )
-
-// Macros are the values that an exchange puts into notice addresses and
-// markup: OpenRTB 2.6, 4.4, and the privacy macros of IAB TCF and GPP.
-type Macros struct {
-	AuctionID, BidID, ImpID, SeatID, AdID string
-	Price, MinToWin                       rtb.Money // left blank when zero
-	Currency                              string
-	Loss                                  int
-	ImpTime                               time.Time // zero unless the ad was shown
-	GDPR                                  bool
-	Consent, USPrivacy                    string
-}
-
-// Expand replaces the macros of text. Values are escaped to stand in the query
-// of an address; a macro followed by ":B64" becomes URL-safe base64. What is
-// no macro of ours stays.
-func (m *Macros) Expand(text string) string {
-	if !strings.Contains(text, "${") {
-		return text
-	}
-	var out strings.Builder
-	for {
-		before, rest, found := strings.Cut(text, "${")
-		out.WriteString(before)
-		if !found {
-			return out.String()
-		}
-		name, after, closed := strings.Cut(rest, "}")
-		if !closed {
-			out.WriteString("${" + rest)
-			return out.String()
-		}
-		bare, encoded := strings.CutSuffix(name, ":B64")
-		value, known := m.value(bare)
-		switch {
-		case !known:
-			out.WriteString("${" + name + "}")
-		case encoded:
-			out.WriteString(base64.RawURLEncoding.EncodeToString([]byte(value)))
-		default:
-			out.WriteString(url.QueryEscape(value))
-		}
-		text = after
-	}
-}
-
-func (m *Macros) value(name string) (value string, known bool) {
-	switch name {
-	case "AUCTION_ID":
-		return m.AuctionID, true
-	case "AUCTION_BID_ID":
-		return m.BidID, true
-	case "AUCTION_IMP_ID":
-		return m.ImpID, true
-	case "AUCTION_SEAT_ID":
-		return m.SeatID, true
-	case "AUCTION_AD_ID":
-		return m.AdID, true
-	case "AUCTION_PRICE":
-		return cpmOrBlank(m.Price), true
-	case "AUCTION_CURRENCY":
-		return m.Currency, true
-	case "AUCTION_MBR":
-		return "", true // the market does not reveal it
-	case "AUCTION_LOSS":
-		return strconv.Itoa(m.Loss), true
-	case "AUCTION_MIN_TO_WIN":
-		return cpmOrBlank(m.MinToWin), true
-	case "AUCTION_MULTIPLIER":
-		return "1", true
-	case "AUCTION_IMP_TS":
-		if m.ImpTime.IsZero() {
-			return "", true
-		}
-		return strconv.FormatInt(m.ImpTime.UnixMilli(), 10), true
-	case "AUCTION_DISCOUNT_PCT", "AUCTION_DISCOUNT_CPM":
-		return "0", true
-	case "GDPR":
-		if m.GDPR {
-			return "1", true
-		}
-		return "0", true
-	case "US_PRIVACY":
-		return m.USPrivacy, true
-	case "GPP_SID":
-		return "", true
-	}
-	switch {
-	case strings.HasPrefix(name, "GDPR_CONSENT_"):
-		return m.Consent, true
-	case strings.HasPrefix(name, "GPP_STRING_"):
-		return "", true
-	}
-	return "", false
-}
-
-func cpmOrBlank(m rtb.Money) string {
-	if m <= 0 {
-		return ""
-	}
-	return string(m.AppendCPM(nil))
-}
 
 // NoticeKind is why an address is called.
 type NoticeKind string
@@ -127,105 +24,255 @@ const (
 	NoticeImpression NoticeKind = "impression"
 	NoticeClick      NoticeKind = "click"
 	NoticeVideo      NoticeKind = "video"
+	NoticeConversion NoticeKind = "conversion"
 )
 
-// fate is all that happens to one bid after the auction, in order.
-type fate struct {
-	win, bill, loss string
-	media           rtb.Media
-	markup          string // empty when the ad was not shown
-	clicked         bool
-	quartiles       int // how many of the five a viewer reached
-	macros          Macros
+// NoticeKinds lists them all, in the order in which they happen.
+var NoticeKinds = [...]NoticeKind{NoticeLoss, NoticeWin, NoticeImpression, NoticeBill, NoticeVideo, NoticeClick, NoticeConversion}
+
+// notice is one copy of a notice on its way.
+type notice struct {
+	due     int64 // simulated time, Unix nanoseconds
+	order   uint64
+	address string
+	kind    NoticeKind
+	tries   int
+	unsure  bool    // a try may have arrived although nobody said so
+	charge  *charge // what it spends once it has come; nil for what spends nothing
+	sale    *sale   // of a click, what it leads to; nil when nothing
 }
 
-// notifier calls the addresses that bids name, at the bidder's listener
-// whatever host they name: in a test the public host leads nowhere. Only
-// addresses on the bidder's own host are called, so no third party is.
+// sale is a purchase that follows a click once the click has come.
+type sale struct {
+	purchase
+	dice dice // of its notice
+	made atomic.Bool
+}
+
+// maxNotices bounds what is on its way. With more, those that would come next
+// come early.
+const maxNotices = 2_000_000
+
+// notifier delivers notices, each when its simulated time has come, at the
+// bidder's listener whatever host they name: in a test the public host leads
+// nowhere. Auctions wait while more are due than its connections can take, so
+// a slow bidder slows the market rather than filling memory.
 type notifier struct {
-	to     endpoint // of the bidder
-	prefix string   // path before that of the address
-	wait   time.Duration
-	fates  chan fate
-	record func(kind NoticeKind, err error)
-	group  sync.WaitGroup
+	to        endpoint // of the bidder
+	prefix    string   // path before that of the address
+	wait      time.Duration
+	fates     *NoticeFates
+	simulated bool            // tell the bidder the time
+	told      context.Context // when it ends, nothing is tried again
+	tally     *tally
+	workers   sync.WaitGroup
+
+	mu       sync.Mutex
+	work     sync.Cond // something is due, or all is done
+	room     sync.Cond // what is due became less
+	now      int64     // simulated time, Unix nanoseconds
+	waiting  noticeHeap
+	ready    []*notice // due, in order
+	limit    int       // of ready
+	retrying int       // between two tries
+	busy     int       // in a worker's hands
+	ending   bool      // time moves on by itself
 }
 
-func newNotifier(to endpoint, prefix string, workers int, record func(NoticeKind, error)) *notifier {
-	n := &notifier{to: to, prefix: prefix, wait: 5 * time.Second, fates: make(chan fate, 4*workers), record: record}
-	for range workers {
-		n.group.Go(n.work)
+func newNotifier(told context.Context, to endpoint, prefix string, cfg *ExchangeConfig, t *tally) *notifier {
+	n := &notifier{
+		to: to, prefix: prefix, wait: 5 * time.Second, fates: &cfg.Fates, simulated: cfg.SimulatedTime,
+		told: told, tally: t, now: cfg.Start.UnixNano(), limit: 2 * cfg.NoticeConns,
+	}
+	n.work.L, n.room.L = &n.mu, &n.mu
+	for range cfg.NoticeConns {
+		n.workers.Go(n.deliverAll)
 	}
 	return n
 }
 
-// tell queues what follows an auction. It waits while all workers are busy, so
-// a slow bidder slows the market rather than filling memory.
-func (n *notifier) tell(ctx context.Context, f fate) {
-	select {
-	case n.fates <- f:
+// advance moves the simulated time on to that of an auction, and waits while
+// too much is due.
+func (n *notifier) advance(now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.moveTo(now.UnixNano())
+	if len(n.ready)+n.retrying <= n.limit {
 		return
-	default:
 	}
-	select {
-	case n.fates <- f:
-	case <-ctx.Done():
+	defer context.AfterFunc(n.told, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.room.Broadcast()
+	})()
+	for len(n.ready)+n.retrying > n.limit && n.told.Err() == nil {
+		n.room.Wait()
 	}
 }
 
-// finish waits until all notices are sent. Nothing may be told afterwards.
+func (n *notifier) moveTo(now int64) {
+	n.now = max(n.now, now)
+	for len(n.waiting) > 0 && (n.waiting[0].due <= n.now || len(n.waiting) > maxNotices) {
+		n.ready = append(n.ready, n.waiting.pop())
+		n.work.Signal()
+	}
+}
+
+// put sends notices on their way.
+func (n *notifier) put(notices []*notice) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, one := range notices {
+		n.waiting.push(one)
+	}
+	n.moveTo(n.now)
+}
+
+// finish lets time move on until all notices are delivered. Nothing may be
+// told afterwards.
 func (n *notifier) finish() {
-	close(n.fates)
-	n.group.Wait()
+	n.mu.Lock()
+	n.ending = true
+	n.work.Broadcast()
+	n.mu.Unlock()
+	n.workers.Wait()
 }
 
-func (n *notifier) work() {
+// take waits for a notice that is due; nil when all is done.
+func (n *notifier) take() *notice {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for {
+		if n.ending && len(n.ready) == 0 && n.retrying == 0 && len(n.waiting) > 0 {
+			n.moveTo(n.waiting[0].due)
+		}
+		if len(n.ready) > 0 {
+			one := n.ready[0]
+			n.ready[0] = nil
+			n.ready = n.ready[1:]
+			n.busy++
+			n.room.Signal()
+			return one
+		}
+		if n.ending && n.busy+n.retrying+len(n.waiting) == 0 {
+			n.work.Broadcast()
+			return nil
+		}
+		n.work.Wait()
+	}
+}
+
+// clock is the simulated time.
+func (n *notifier) clock() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.now
+}
+
+func (n *notifier) deliverAll() {
 	w := newWire(n.to)
 	defer w.close()
 	var request []byte
-	for f := range n.fates {
-		own := hostOf(f.win)
-		if own == "" {
-			own = hostOf(f.bill)
+	for {
+		one := n.take()
+		if one == nil {
+			return
 		}
-		call := func(kind NoticeKind, address string) {
-			if address == "" {
-				return
-			}
-			address = f.macros.Expand(address)
-			var err error
-			if request, err = n.appendGet(request[:0], address); err == nil {
-				err = get(w, request, time.Now().Add(n.wait))
-			}
-			n.record(kind, err)
-		}
-		// A page calls whatever its ad names; we call what leads to the bidder.
-		render := func(kind NoticeKind, addresses []string) {
-			for _, address := range addresses {
-				if host := hostOf(address); host != "" && (host == own || strings.HasPrefix(pathOf(address), "/e/")) {
-					call(kind, address)
-				}
-			}
-		}
-
-		call(NoticeLoss, f.loss)
-		call(NoticeWin, f.win)
-		if f.markup == "" {
+		sent := time.Now()
+		var err error
+		if request, err = n.appendGet(request[:0], one); err != nil {
+			n.done(one, false, err)
 			continue
 		}
-		trackers, err := ParseTrackers(f.media, f.markup)
-		if err != nil {
-			n.record(NoticeImpression, err)
-		}
-		render(NoticeImpression, trackers.Impression)
-		call(NoticeBill, f.bill)
-		for _, quartile := range trackers.Quartile[:f.quartiles] {
-			render(NoticeVideo, quartile)
-		}
-		if f.clicked {
-			render(NoticeClick, trackers.Click)
+		answer, err := w.do(request, sent.Add(n.wait))
+		switch {
+		case err == nil && answer.status >= 200 && answer.status < 400:
+			if one.sale != nil {
+				n.convert(one, answer.location)
+			}
+			if one.charge != nil {
+				one.charge.told(one, sent, n)
+			}
+			n.done(one, false, nil)
+		case err == nil && answer.status < 500 && answer.status != 429:
+			n.done(one, false, errRefused)
+		default:
+			one.unsure = true
+			n.done(one, true, errUnanswered)
 		}
 	}
+}
+
+var (
+	errRefused    = errors.New("the bidder refused the notice")
+	errUnanswered = errors.New("the bidder did not take the notice")
+)
+
+// done counts what became of a notice. One that failed may be tried again.
+func (n *notifier) done(one *notice, again bool, err error) {
+	again = again && one.tries < n.fates.Retries && n.told.Err() == nil
+	switch {
+	case again:
+		n.tally.retried(one.kind)
+	default:
+		if err != nil && one.charge != nil {
+			one.charge.failed(one.unsure)
+		}
+		n.tally.notice(one.kind, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.busy--
+	if again {
+		n.retrying++
+		pause := 100 * time.Millisecond << min(one.tries, 5)
+		one.tries++
+		time.AfterFunc(pause, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.retrying--
+			n.ready = append(n.ready, one)
+			n.work.Signal()
+		})
+	}
+	if n.ending {
+		n.work.Broadcast()
+	}
+}
+
+// convert calls the conversion of a click's purchase when its time has come,
+// with the click id that the landing page was given.
+func (n *notifier) convert(click *notice, location []byte) {
+	s := click.sale
+	id := clickID(location)
+	if id == "" || s.made.Swap(true) {
+		return
+	}
+	address := "/e/conversion?t=" + url.QueryEscape(id) + "&v=" + strconv.FormatFloat(s.value, 'f', 2, 64)
+	var notices []*notice
+	var trips [2]trip
+	drawn := n.fates.draw(&s.dice, &trips)
+	n.tally.drawn(NoticeConversion, drawn)
+	for i, t := range drawn {
+		notices = append(notices, &notice{
+			due: click.due + int64(s.after) + int64(t.takes), order: click.order<<1 | uint64(i), kind: NoticeConversion, address: "https://" + n.to.host + address,
+		})
+	}
+	n.put(notices)
+}
+
+// clickID is the click id in the address of a landing page: what stands for
+// {CLICK_ID} there, in a parameter of the usual names.
+func clickID(location []byte) string {
+	u, err := url.Parse(string(location))
+	if err != nil {
+		return ""
+	}
+	query := u.Query()
+	if id := query.Get("click_id"); id != "" {
+		return id
+	}
+	return query.Get("bidwell_click_id")
 }
 
 // hostOf is the host of an absolute https or http address, else "".
@@ -262,7 +309,8 @@ var (
 )
 
 // appendGet appends the request for an address.
-func (n *notifier) appendGet(dst []byte, address string) ([]byte, error) {
+func (n *notifier) appendGet(dst []byte, one *notice) ([]byte, error) {
+	address := one.address
 	if hostOf(address) == "" {
 		return dst, errNotAbsolute
 	}
@@ -276,17 +324,63 @@ func (n *notifier) appendGet(dst []byte, address string) ([]byte, error) {
 	dst = append(dst, pathOf(address)...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, n.to.host...)
-	return append(dst, "\r\n\r\n"...), nil
+	dst = append(dst, "\r\n"...)
+	if n.simulated {
+		dst = appendTime(dst, time.Unix(0, one.due))
+	}
+	return append(dst, "\r\n"...), nil
 }
 
-// get calls an address. A redirect is an answer; it is not followed.
-func get(w *wire, request []byte, deadline time.Time) error {
-	r, err := w.do(request, deadline)
-	if err != nil {
-		return err
-	}
-	if r.status < 200 || r.status >= 400 {
-		return fmt.Errorf("status %d", r.status)
-	}
-	return nil
+// noticeHeap has the notice that is due first at the front.
+type noticeHeap []*notice
+
+func (a *notice) before(b *notice) bool {
+	return a.due < b.due || a.due == b.due && a.order < b.order
 }
+
+func (h *noticeHeap) push(one *notice) {
+	s := append(*h, one)
+	for i := len(s) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !s[i].before(s[parent]) {
+			break
+		}
+		s[i], s[parent] = s[parent], s[i]
+		i = parent
+	}
+	*h = s
+}
+
+func (h *noticeHeap) pop() *notice {
+	s := *h
+	first, last := s[0], len(s)-1
+	s[0], s[last] = s[last], nil
+	s = s[:last]
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= last {
+			break
+		}
+		if child+1 < last && s[child+1].before(s[child]) {
+			child++
+		}
+		if !s[child].before(s[i]) {
+			break
+		}
+		s[i], s[child] = s[child], s[i]
+		i = child
+	}
+	*h = s
+	return first
+}
+
+// charge is what an impression costs, spent by the first copy of its billing
+// notice that comes with its price.
+type charge struct {
+	price rtb.Money
+	paid  atomic.Bool
+}
+
+func (c *charge) told(_ *notice, _ time.Time, _ *notifier) { c.paid.Store(true) }
+
+func (c *charge) failed(bool) {}

@@ -67,11 +67,19 @@ func (e encoding) String() string {
 
 // appendRequest appends the bytes of one HTTP/1.1 POST.
 func (e endpoint) appendRequest(dst, body []byte, enc encoding) []byte {
+	return e.appendRequestAt(dst, body, enc, time.Time{})
+}
+
+// appendRequestAt also tells the simulated time, unless it is zero.
+func (e endpoint) appendRequestAt(dst, body []byte, enc encoding, now time.Time) []byte {
 	dst = append(dst, "POST "...)
 	dst = append(dst, e.path...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, e.host...)
 	dst = append(dst, "\r\nContent-Type: application/json\r\nX-Openrtb-Version: 2.6\r\n"...)
+	if !now.IsZero() {
+		dst = appendTime(dst, now)
+	}
 	if enc == gzipped {
 		body = compress(body)
 		dst = append(dst, "Content-Encoding: gzip\r\nAccept-Encoding: gzip\r\n"...)
@@ -114,6 +122,7 @@ type reply struct {
 	body            []byte
 	contentType     []byte
 	contentEncoding []byte
+	location        []byte
 	stray           bool // a body where the status allows none
 }
 
@@ -220,7 +229,8 @@ func (w *wire) exchange(request []byte, deadline time.Time) (started bool, err e
 func (w *wire) read() (keep bool, err error) {
 	r := &w.reply
 	for {
-		r.status, r.body, r.contentType, r.contentEncoding, r.stray = 0, r.body[:0], r.contentType[:0], r.contentEncoding[:0], false
+		r.status, r.body, r.stray = 0, r.body[:0], false
+		r.contentType, r.contentEncoding, r.location = r.contentType[:0], r.contentEncoding[:0], r.location[:0]
 		length, chunked := -1, false
 		keep = true
 		line, err := w.line()
@@ -259,6 +269,8 @@ func (w *wire) read() (keep bool, err error) {
 				r.contentType = append(r.contentType, value...)
 			case asciiFold(name, "content-encoding"):
 				r.contentEncoding = append(r.contentEncoding, value...)
+			case asciiFold(name, "location"):
+				r.location = append(r.location, value...)
 			case asciiFold(name, "connection"):
 				keep = !asciiFold(value, "close")
 			}

@@ -15,9 +15,8 @@ import (
 func newExchangeCommand() *cobra.Command {
 	cfg, limits := loadtest.DefaultExchangeConfig(), loadtest.DefaultExchangeLimits()
 	var (
-		auction, start, logFile, creatives string
-		dry, asJSON                        bool
-		span                               time.Duration
+		auction, start, logFile, creatives, priceKeys, profile string
+		dry, asJSON                                            bool
 	)
 	cmd := &cobra.Command{
 		Use:   "exchange",
@@ -25,18 +24,32 @@ func newExchangeCommand() *cobra.Command {
 		Long: `Sends simulated bid requests to a bidder, runs first- and second-price auctions and deals against what others would pay,
 calls the notices, pixels and clicks of what was won, and prints a scorecard. Who is online, what others bid and who clicks
 follow from --seed alone, so two runs differ only where the answers do. Notice addresses may name any host: they are called
-at --url. Fails when a limit does not hold; a bid that breaks a rule of its auction always does unless --max-violations says so.
+at --url. Notices may be late, lost, repeated, or tell no price, each by its own draw from the seed. Fails when a limit does not hold; a bid that breaks a rule of its auction always does unless --max-violations says so.
 
 With --log every impression shown becomes a line of a training log for "bidwell model train --in FILE". With --dry there is no
 bidder: ads from --creatives are shown at random, clicked by the same hidden truth, until --auctions rows are written.`,
 		Example: `  loadtest exchange --url http://localhost:8080 --rate 500 --duration 1m
   loadtest exchange --auctions 100000 --seed 7 --auction second --json --min-bids 1000
+  loadtest exchange --auctions 1000000 --simulated-time --span 24h --notice-loss 0.05 --notice-duplicate 0.05 --notice-late 0.1
   loadtest exchange --dry --auctions 300000 --log clicks.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			cfg.Auction = loadtest.AuctionKind(auction)
 			if cfg.Start, err = parseStart(start); err != nil {
 				return err
+			}
+			if priceKeys != "" {
+				if cfg.PriceKeys, err = loadtest.ParsePriceKeys(priceKeys); err != nil {
+					return err
+				}
+			}
+			if profile != "" {
+				file, err := os.Create(profile)
+				if err != nil {
+					return fmt.Errorf("profile: %w", err)
+				}
+				defer func() { err = errors.Join(err, file.Close()) }()
+				cfg.Profile = file
 			}
 			if dry && logFile == "" {
 				return errors.New("--dry writes a training log and nothing else: name its file with --log")
@@ -54,7 +67,7 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 				log = file
 			}
 			if dry {
-				return sampleLog(cmd, cfg, span, creatives, asJSON, log, out)
+				return sampleLog(cmd, cfg, creatives, asJSON, log, out)
 			}
 			cfg.Log, cfg.Progress = log, cmd.ErrOrStderr()
 			card, err := loadtest.RunExchange(cmd.Context(), cfg)
@@ -78,7 +91,8 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 	flags.IntVar(&cfg.Users, "users", cfg.Users, "simulated people")
 	flags.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "of everything that is drawn")
 	flags.StringVar(&auction, "auction", string(cfg.Auction), "first or second price, or mixed: each publisher its own")
-	flags.IntVar(&cfg.Conns, "conns", cfg.Conns, "connections for bid requests, and as many for notices")
+	flags.IntVar(&cfg.Conns, "conns", cfg.Conns, "connections for bid requests")
+	flags.IntVar(&cfg.NoticeConns, "notice-conns", cfg.NoticeConns, "connections for notices")
 	flags.BoolVar(&cfg.Notices, "notices", cfg.Notices, "call notices, pixels and clicks")
 	flags.DurationVar(&cfg.TMax, "tmax", 0, "deadline in every request; 0 each publisher's own, 80 to 300 ms")
 	flags.DurationVar(&cfg.Grace, "grace", cfg.Grace, "how long to wait for an answer that is late")
@@ -87,7 +101,19 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 	flags.StringVar(&logFile, "log", "", "file for the training log; - for standard output")
 	flags.BoolVar(&dry, "dry", false, "without a bidder: only the training log")
 	flags.StringVar(&creatives, "creatives", "", "for --dry: CSV with the columns creative,line_item,media,width,height,seconds (default a list of all formats)")
-	flags.DurationVar(&span, "span", 7*24*time.Hour, "for --dry: simulated time that the log covers")
+	flags.DurationVar(&cfg.Span, "span", 0, "simulated time that all auctions together take (default that of --step, or a week for --dry)")
+	flags.BoolVar(&cfg.SimulatedTime, "simulated-time", false, "tell the bidder the simulated time with every request: it must be \"bidwell serve --simulated-time\"")
+	flags.Float64Var(&cfg.Speed, "speed", 0, "simulated seconds that pass in a real one; 0 as --rate has it")
+	flags.StringVar(&profile, "profile-out", "", "file for the share of the auctions in each quarter of an hour of the day, as \"loadtest replay --profile\" reads it")
+	fates := &cfg.Fates
+	flags.DurationVar(&fates.Delay, "notice-delay", fates.Delay, "mean time that a notice takes")
+	flags.Float64Var(&fates.Late, "notice-late", fates.Late, "share of the notices that take longer and are overtaken")
+	flags.DurationVar(&fates.LateBy, "notice-late-by", fates.LateBy, "by how much at most")
+	flags.Float64Var(&fates.Loss, "notice-loss", fates.Loss, "share of the notices that never come")
+	flags.Float64Var(&fates.Duplicate, "notice-duplicate", fates.Duplicate, "share of the notices that come twice")
+	flags.IntVar(&fates.Retries, "notice-retries", fates.Retries, "how often a notice is tried again that got 429, 5xx or no answer")
+	flags.Float64Var(&fates.Blank, "price-blank", fates.Blank, "share of the notices whose price is blank, AUDIT or not filled in")
+	flags.StringVar(&priceKeys, "price-key", "", "encryption and integrity key in hexadecimal with a comma between: encrypt the prices in notices")
 	flags.IntVar(&limits.MinBids, "min-bids", 0, "fail with fewer bids")
 	flags.IntVar(&limits.MinWins, "min-wins", 0, "fail with fewer wins")
 	flags.Float64Var(&limits.MinBidRate, "min-bid-rate", 0, "fail when the share of auctions with a bid is lower")
@@ -115,7 +141,7 @@ func parseStart(text string) (time.Time, error) {
 }
 
 // sampleLog writes a training log without a bidder.
-func sampleLog(cmd *cobra.Command, cfg loadtest.ExchangeConfig, span time.Duration, creatives string, asJSON bool, log, out io.Writer) error {
+func sampleLog(cmd *cobra.Command, cfg loadtest.ExchangeConfig, creatives string, asJSON bool, log, out io.Writer) error {
 	ads := loadtest.DefaultSampleAds()
 	if creatives != "" {
 		file, err := os.Open(creatives)
@@ -129,7 +155,7 @@ func sampleLog(cmd *cobra.Command, cfg loadtest.ExchangeConfig, span time.Durati
 	}
 	result, err := loadtest.Sample(cmd.Context(), loadtest.SampleConfig{
 		Traffic: loadtest.TrafficConfig{Seed: cfg.Seed, Users: cfg.Users, Exchanges: cfg.Exchanges, Auction: cfg.Auction, TMax: cfg.TMax},
-		Rows:    cfg.Auctions, Start: cfg.Start, Span: span, Ads: ads,
+		Rows:    cfg.Auctions, Start: cfg.Start, Span: cfg.Span, Ads: ads,
 	}, log)
 	if err != nil {
 		return err
