@@ -3,7 +3,10 @@ package nats
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -85,4 +88,62 @@ func BenchmarkConsume(b *testing.B) {
 			b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+// BenchmarkOpen opens a log of a million events after its process was killed.
+// They are in the log of samples, which is filled faster and read alike.
+func BenchmarkOpen(b *testing.B) {
+	for _, size := range []int{100, 1} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			dir := b.TempDir()
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), childDir+"="+dir, childSize+"="+strconv.Itoa(size))
+			if out, _ := cmd.Output(); len(out) > 0 {
+				b.Fatalf("the child says %q", out)
+			}
+			killed := b.TempDir()
+			for b.Loop() {
+				b.StopTimer()
+				if err := os.RemoveAll(killed); err != nil {
+					b.Fatal(err)
+				}
+				if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				s := openTest(b, testConfig(killed))
+				b.StopTimer()
+				last, err := s.Samples().Last(b.Context())
+				if missing := s.samples.start + uint64(million/size) - last; err != nil || missing > 1000 {
+					b.Fatalf("%d batches are missing: %v", missing, err)
+				}
+				s.Close()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+const million = 1_000_000
+
+// fillAndDie is the child of BenchmarkOpen.
+func fillAndDie(dir string, size int) {
+	s, err := Open(context.Background(), testConfig(dir))
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	var all sync.WaitGroup
+	for w := range 16 {
+		all.Go(func() {
+			for i := range million / size / 16 {
+				if err := s.Samples().Append(context.Background(), storetest.Batch(w, i, size)); err != nil {
+					fmt.Println("error", err)
+					os.Exit(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	unix.Kill(os.Getpid(), unix.SIGKILL)
 }

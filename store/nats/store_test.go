@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,12 +24,18 @@ import (
 	"bidwell/store/storetest"
 )
 
-// childDir names the folder of the log that a child process writes until it
-// is killed.
-const childDir = "BIDWELL_TEST_LOG"
+// The environment of a child process that writes a log until it is killed:
+// the folder and, for a benchmark, the size of batches.
+const (
+	childDir  = "BIDWELL_TEST_LOG"
+	childSize = "BIDWELL_TEST_LOG_BATCH"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
+		if size, err := strconv.Atoi(os.Getenv(childSize)); err == nil {
+			fillAndDie(dir, size)
+		}
 		writeUntilKilled(dir)
 	}
 	goleak.VerifyTestMain(m)
@@ -268,6 +276,112 @@ func TestConsumeAheadOfTheLog(t *testing.T) {
 	}
 	if err := <-ended; !errors.Is(err, context.Canceled) || logGaps.Get() == gaps {
 		t.Errorf("Consume = %v with %d gaps counted", err, logGaps.Get()-gaps)
+	}
+}
+
+func TestConsumeEndsWithTheStore(t *testing.T) {
+	s := openTest(t, testConfig(t.TempDir()))
+	got, ended := make(chan bool), make(chan error)
+	go func() {
+		ended <- s.Events().Consume(t.Context(), 0, func(uint64, []rtb.Event) error {
+			got <- true
+			return nil
+		})
+	}()
+	if err := s.Events().Append(t.Context(), storetest.Batch(1, 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	<-got
+	s.Close()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the store is closed") {
+		t.Errorf("Consume = %v", err)
+	}
+}
+
+// crashed is a copy of the files of an open log: what a crash leaves.
+func crashed(t *testing.T, cfg Config) Config {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(dir, os.DirFS(cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Dir = dir
+	return cfg
+}
+
+// A batch that was on its way when the power went may be on disk in part. It
+// was not acknowledged; all before it are there, and the log goes on.
+func TestOpenAfterATornWrite(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	log := openTest(t, cfg).Events()
+	for i := range 5 {
+		if err := log.Append(t.Context(), storetest.Batch(1, i, 3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, lost := range []int64{1, 8, 100, int64(events.BatchSize(3))} {
+		torn := crashed(t, cfg)
+		blocks, err := filepath.Glob(torn.Dir + "/jetstream/*/streams/BIDWELL_EVENTS/msgs/*.blk")
+		if err != nil || len(blocks) != 1 {
+			t.Fatalf("blocks of messages: %q, %v", blocks, err)
+		}
+		file, err := os.Stat(blocks[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(blocks[0], file.Size()-lost); err != nil {
+			t.Fatal(err)
+		}
+		log := openTest(t, torn).Events()
+		if err := log.Append(t.Context(), storetest.Batch(1, 9, 3)); err != nil {
+			t.Fatal(err)
+		}
+		var numbers []int
+		for _, entry := range storetest.ReadLog(t, log, 0) {
+			_, number := storetest.BatchName(entry.Events)
+			numbers = append(numbers, number)
+		}
+		if !slices.Equal(numbers, []int{0, 1, 2, 3, 9}) {
+			t.Errorf("%d bytes torn off: batches %v, want 0 to 3 and 9", lost, numbers)
+		}
+	}
+}
+
+// Positions go on after all batches have left by age, and after a crash then:
+// a consumer would miss what takes a position it has seen.
+func TestPositionsOutliveBatches(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t.TempDir())
+	s := openTest(t, cfg)
+	if err := s.Events().Append(t.Context(), storetest.Batch(1, 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	last, err := s.Events().Last(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	js := s.events.js
+	found, err := js.Stream(t.Context(), s.events.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := found.CachedInfo().Config
+	short.MaxAge, short.Duplicates = 100*time.Millisecond, 100*time.Millisecond
+	for found, err = js.UpdateStream(t.Context(), short); err == nil && found.CachedInfo().State.Msgs > 0; {
+		found, err = js.Stream(t.Context(), short.Name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := openTest(t, crashed(t, cfg)).Events()
+	if got, err := again.Last(t.Context()); err != nil || got != last {
+		t.Fatalf("Last = %d, %v, want %d as before", got, err, last)
+	}
+	if err := again.Append(t.Context(), storetest.Batch(1, 2, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if entries := storetest.ReadLog(t, again, last); len(entries) != 1 || entries[0].Position != last+1 {
+		t.Errorf("after position %d came %+v", last, entries)
 	}
 }
 

@@ -82,6 +82,9 @@ func (s *stream) Consume(ctx context.Context, after uint64, apply func(position 
 		if ctx.Err() != nil {
 			break
 		}
+		if s.js.Conn().IsClosed() {
+			return fmt.Errorf("%s: the store is closed: %w", s.name, broken)
+		}
 		if pause = min(2*pause+50*time.Millisecond, 2*time.Second); c.position != position {
 			pause = 0
 		}
