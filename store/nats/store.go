@@ -159,6 +159,11 @@ func (s *Store) open(ctx context.Context, cfg Config) (err error) {
 	return nil
 }
 
+// answerWait is how long a cluster may take to acknowledge a batch. A server
+// that stops takes batches with it that nobody will answer for; the server in
+// this process does not, and sending its batches twice would make it slower.
+const answerWait = 500 * time.Millisecond
+
 // openStream opens the stream that want describes, or makes it, and gives it
 // the limits of want.
 func openStream(ctx context.Context, js jetstream.JetStream, cfg Config, want jetstream.StreamConfig) (*stream, error) {
@@ -185,7 +190,11 @@ func openStream(ctx context.Context, js jetstream.JetStream, cfg Config, want je
 			return nil, fmt.Errorf("stream %s: change its limits: %w", want.Name, err)
 		}
 	}
-	return newStream(js, found), nil
+	s := newStream(js, found)
+	if cfg.URL != "" {
+		s.patience = answerWait
+	}
+	return s, nil
 }
 
 // unread makes sure that a stream which the server does not know has no

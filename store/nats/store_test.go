@@ -72,11 +72,21 @@ func reopen(cfg Config, log func(*Store) events.Log) func(t *testing.T) events.L
 }
 
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	storetest.TestLog(t, reopen(testConfig(t.TempDir()), (*Store).Events))
 }
 
 func TestSamples(t *testing.T) {
+	t.Parallel()
 	storetest.TestLog(t, reopen(testConfig(t.TempDir()), (*Store).Samples))
+}
+
+// outsideConfig asks for little: servers refuse a stream that may grow larger
+// than their disk.
+func outsideConfig(url string) Config {
+	cfg := DefaultConfig()
+	cfg.URL, cfg.MaxBytes, cfg.SampleBytes = url, 64<<20, 64<<20
+	return cfg
 }
 
 // outside runs a server as others would, reached over TCP.
@@ -97,9 +107,9 @@ func outside(t *testing.T, dir string, port int) *server.Server {
 }
 
 func TestEventsOutside(t *testing.T) {
+	t.Parallel()
 	s := outside(t, t.TempDir(), -1)
-	cfg := DefaultConfig()
-	cfg.URL = s.ClientURL()
+	cfg := outsideConfig(s.ClientURL())
 	storetest.TestLog(t, reopen(cfg, (*Store).Events))
 }
 
@@ -109,8 +119,7 @@ func TestConsumeSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	first := outside(t, dir, -1)
-	cfg := DefaultConfig()
-	cfg.URL = first.ClientURL()
+	cfg := outsideConfig(first.ClientURL())
 	log := openTest(t, cfg).Events()
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -394,6 +403,13 @@ func TestPositionsOfANewLog(t *testing.T) {
 	last, _ := s.Events().Last(t.Context())
 	if seconds := int64(last >> 20); time.Since(time.Unix(seconds, 0)).Abs() > time.Minute {
 		t.Errorf("the first position is %d, which is not taken from the clock", last)
+	}
+	gaps := logGaps.Get()
+	if entries := storetest.ReadLog(t, s.Events(), 5); len(entries) != 1 || logGaps.Get() != gaps+1 {
+		t.Errorf("a consumer of an older log got %d batches and %d gaps were counted, want one each", len(entries), logGaps.Get()-gaps)
+	}
+	if storetest.ReadLog(t, s.Events(), 0); logGaps.Get() != gaps+1 {
+		t.Error("a new consumer of a new log found a gap")
 	}
 }
 

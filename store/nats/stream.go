@@ -22,12 +22,13 @@ var (
 
 // stream is an events.Log.
 type stream struct {
-	js      jetstream.JetStream
-	name    string
-	subject string
-	start   uint64 // position before the first batch ever
-	lossy   bool
-	buffers sync.Pool // of *[]byte
+	js       jetstream.JetStream
+	name     string
+	subject  string
+	start    uint64 // position before the first batch ever
+	lossy    bool
+	patience time.Duration // how long Append waits for an answer; zero: until its context ends
+	buffers  sync.Pool     // of *[]byte
 }
 
 func newStream(js jetstream.JetStream, found jetstream.Stream) *stream {
@@ -44,6 +45,11 @@ func (s *stream) Append(ctx context.Context, batch []rtb.Event) error {
 	}
 	if most := s.js.Conn().MaxPayload(); int64(events.BatchSize(len(batch))) > most {
 		return fmt.Errorf("%s: %d events are too large for one batch: %d bytes, at most %d", s.name, len(batch), events.BatchSize(len(batch)), most)
+	}
+	if s.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.patience)
+		defer cancel()
 	}
 	buf := s.buffers.Get().(*[]byte)
 	defer s.buffers.Put(buf)
@@ -70,19 +76,18 @@ func (s *stream) Last(ctx context.Context) (uint64, error) {
 // from where it was. Batches that have left the log by age, or by a crash that
 // a log of samples does not survive, are skipped, counted and reported.
 func (s *stream) Consume(ctx context.Context, after uint64, apply func(position uint64, batch []rtb.Event) error) error {
-	c := consumption{stream: s, position: max(after, s.start), apply: apply}
-	err := c.begin(ctx)
-	for pause := time.Duration(0); err == nil; {
+	c := consumption{stream: s, position: after, apply: apply}
+	pause := time.Duration(0)
+	for {
 		position := c.position
 		broken := c.follow(ctx)
 		var stop *stopError
-		if errors.As(broken, &stop) {
+		switch {
+		case errors.As(broken, &stop):
 			return stop.error
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		if s.js.Conn().IsClosed() {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case s.js.Conn().IsClosed():
 			return fmt.Errorf("%s: the store is closed: %w", s.name, broken)
 		}
 		if pause = min(2*pause+50*time.Millisecond, 2*time.Second); c.position != position {
@@ -95,10 +100,6 @@ func (s *stream) Consume(ctx context.Context, after uint64, apply func(position 
 		case <-ctx.Done():
 		}
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
 }
 
 // stopError is an error that ends Consume, where others only end a
@@ -109,21 +110,29 @@ type stopError struct{ error }
 type consumption struct {
 	*stream
 	position uint64 // of the last batch applied
+	begun    bool
 	apply    func(position uint64, batch []rtb.Event) error
 	batch    []rtb.Event
 }
 
-// begin makes sure that the log has not gone back behind its consumer.
+// begin makes sure that the log is the one that its consumer knows.
 func (c *consumption) begin(ctx context.Context) error {
 	last, err := c.Last(ctx)
 	if err != nil {
 		return err
 	}
+	c.begun = true
+	if c.position < c.start {
+		if c.position > 0 {
+			c.gap(c.start + 1)
+		}
+		c.position = c.start
+	}
 	if last = max(last, c.start); c.position <= last {
 		return nil
 	}
 	if !c.lossy {
-		return fmt.Errorf("%s ends at position %d, and its consumer has seen %d: it is not the log that the consumer knows", c.name, last, c.position)
+		return &stopError{fmt.Errorf("%s ends at position %d, and its consumer has seen %d: it is not the log that the consumer knows", c.name, last, c.position)}
 	}
 	c.gap(last)
 	c.position = last
@@ -138,6 +147,11 @@ func (c *consumption) gap(next uint64) {
 // follow subscribes behind the position and applies what comes, until
 // something breaks.
 func (c *consumption) follow(ctx context.Context) error {
+	if !c.begun {
+		if err := c.begin(ctx); err != nil {
+			return err
+		}
+	}
 	consumer, err := c.js.CreateConsumer(ctx, c.name, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       c.position + 1,
