@@ -38,13 +38,8 @@ type Bidder struct {
 	shedder   shedder
 	draining  atomic.Bool
 
-	// resolved are the bids whose hold is gone: an exchange may report a loss
-	// and a billing of the same bid, and the second must not free the money of
-	// other bids.
-	resolved *events.Dedup
-
 	// admit is Pacer.Admit, made once: a method value allocates.
-	admit func(slot int32, coin uint32) bool
+	admit func(slot int32, coin uint32) rtb.NoBid
 }
 
 // directory is the exchanges with what the bidder keeps beside each.
@@ -63,7 +58,7 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 		parts.Sealer == nil || parts.Exchanges == nil || parts.Rates == nil || parts.Salt == nil || parts.Clock == nil {
 		return nil, errors.New("bidder: a part is missing")
 	}
-	b := &Bidder{cfg: cfg, Parts: parts, resolved: events.NewDedup(20), admit: parts.Pacer.Admit}
+	b := &Bidder{cfg: cfg, Parts: parts, admit: parts.Pacer.Admit}
 	b.shedder.maxDelay = cfg.MaxDelay
 	b.SetExchanges(parts.Exchanges)
 	return b, nil
@@ -338,6 +333,7 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer)
 	}
 	event := rtb.Event{
 		Bid:      bid.ID,
+		Node:     b.Pacer.Node(),
 		Exchange: s.exchange.ID,
 		LineItem: c.LineItem.ID,
 		Creative: c.Creative.ID,
@@ -358,7 +354,7 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer)
 func (b *Bidder) withdraw(s *scratch, why rtb.NoBid) {
 	for i := range s.response.Bids {
 		bid := &s.response.Bids[i]
-		b.Pacer.Release(bid.LineItem.Slot, bid.Cost, s.now, s.now)
+		b.Pacer.Release(bid.LineItem.Slot, bid.Cost, s.now)
 	}
 	s.response.Bids = s.response.Bids[:0]
 	s.response.Reason = why

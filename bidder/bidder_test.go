@@ -36,13 +36,22 @@ var testNow = time.Date(2030, 5, 16, 12, 0, 0, 0, time.UTC)
 type fixture struct {
 	*Bidder
 	store *pebble.Store
+	books *pacing.Memory
 	salt  [32]byte
+}
+
+// lease lets the pacer have what it has found to be missing.
+func (f *fixture) lease(tb testing.TB) {
+	tb.Helper()
+	if err := f.Pacer.Lease(tb.Context(), f.books, testNow); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // newFixture makes a bidder for items; each gets a slot and markup.
 func newFixture(tb testing.TB, items []rtb.LineItem) *fixture {
 	tb.Helper()
-	f := &fixture{salt: [32]byte{7}}
+	f := &fixture{books: pacing.NewMemory(), salt: [32]byte{7}}
 	var err error
 	if f.store, err = pebble.Open(tb.TempDir(), pebble.Options{}); err != nil {
 		tb.Fatal(err)
@@ -73,7 +82,7 @@ func newFixture(tb testing.TB, items []rtb.LineItem) *fixture {
 		Clock:     RealTime(),
 		Catalog:   targeting.NewCatalog(),
 		Profiles:  cache,
-		Pacer:     pacing.NewPacer(testNow),
+		Pacer:     pacing.NewPacer(0, testNow),
 		Predictor: models.NewPredictor(model),
 		Sealer:    sealer,
 		Exchanges: directory,
@@ -98,6 +107,7 @@ func (f *fixture) serveItems(tb testing.TB, items []rtb.LineItem) {
 		}
 	}
 	f.Pacer.Assign(items, testNow)
+	f.lease(tb)
 	f.Catalog = targeting.NewCatalog()
 	ctx, cancel := context.WithCancel(tb.Context())
 	load := func(context.Context, uint64) ([]rtb.LineItem, uint64, error) { return items, 1, nil }
@@ -268,6 +278,8 @@ func TestBudgetIsKept(t *testing.T) {
 	}
 	f := newFixture(t, item(3*rtb.Unit))
 	s := newScratch()
+	f.answer(t, s, "generic", request("0", "")) // what a bid costs is not known before
+	f.lease(t)
 	var bids []rtb.Event
 	for range 3 {
 		if f.answer(t, s, "generic", request("0", "")) == nil {
@@ -283,6 +295,7 @@ func TestBudgetIsKept(t *testing.T) {
 	refused := func(when string) {
 		t.Helper()
 		f.Pacer.Step(testNow)
+		f.lease(t)
 		if answer := f.answer(t, s, "generic", request("0", "")); answer != nil {
 			t.Fatalf("%s: a bid beyond the budget", when)
 		}
@@ -294,9 +307,15 @@ func TestBudgetIsKept(t *testing.T) {
 	// Who sees the ad has the token, and may ask for any price.
 	bids[0].Type, bids[0].Price = rtb.EventBill, 1000*bids[0].Cost
 	bids[1].Type = rtb.EventLoss
-	f.Settle(&bids[0])
-	f.Settle(&bids[1])
+	ledger := pacing.NewLedger(f.books, func(price rtb.Money, _ rtb.Currency) rtb.Money { return price },
+		func(e *rtb.Event, seen pacing.Kinds) { f.Pacer.Apply(e, seen, testNow) })
+	f.Bill(&bids[0])
+	f.Bill(&bids[1])
+	if err := ledger.Apply(1, bids[:2]); err != nil {
+		t.Fatal(err)
+	}
 	f.Pacer.Step(testNow)
+	f.lease(t)
 	if f.answer(t, s, "generic", request("0", "")) == nil {
 		t.Fatalf("no bid though one was lost: %s", s.response.Reason)
 	}

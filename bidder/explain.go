@@ -184,7 +184,7 @@ func stageOf(reason rtb.NoBid) string {
 		return "bid"
 	case reason == rtb.Outbid:
 		return "auction"
-	case reason == rtb.PacedOut || reason == rtb.BudgetSpent || reason == rtb.FrequencyCapped:
+	case reason == rtb.PacedOut || reason == rtb.NoticesMissing || reason == rtb.BudgetSpent || reason == rtb.FrequencyCapped:
 		return "pacing"
 	case reason == rtb.BelowFloor:
 		return "price"

@@ -6,42 +6,26 @@ import (
 	"bidwell/rtb"
 )
 
-// Settle applies one event to the budgets: the billing notice of the
-// exchange's profile turns a hold into spend, a loss releases it. A price that
-// is encrypted with keys we lack counts as what was bid, so that no budget is
-// overrun for want of a key.
-func (b *Bidder) Settle(e *rtb.Event) {
-	slot, known := b.Pacer.SlotOf(e.LineItem)
+// Bill decides whether an event spends money, by the profile of its exchange,
+// and how much: it sets Billing and Charge. A price that is encrypted with keys
+// we lack counts as what was bid, so that no budget is overrun for want of a
+// key. No auction takes more than was bid, and the token is in markup that
+// anybody may read: a price that somebody made up must not spend a budget.
+func (b *Bidder) Bill(e *rtb.Event) {
+	e.Billing, e.Charge = false, 0
 	ex := b.Exchange(e.Exchange)
-	if !known || ex == nil {
+	if ex == nil || e.Type != billing(ex.Billing) {
 		return
 	}
-	switch e.Type {
-	case rtb.EventLoss:
-		if b.resolved.First(e.Bid, resolution) {
-			b.Pacer.Release(slot, e.Cost, e.Made, e.Time)
-		}
-	case billing(ex.Billing):
-		paid, ok := b.Rates.ToAccount(e.Price, e.Currency)
-		if e.Price == rtb.UnreadablePrice {
-			paid = e.Cost // money was spent, and not more than was bid
-		}
-		if ok && paid > 0 {
-			// No auction takes more than was bid, and the token is in markup
-			// that anybody may read: a price that somebody made up must not
-			// spend a budget.
-			paid = min(paid, e.Cost)
-			cost := e.Cost
-			if !b.resolved.First(e.Bid, resolution) {
-				cost = 0 // billed although lost: the hold is gone
-			}
-			b.Pacer.Settle(slot, cost, paid, e.Made, e.Time)
-		}
+	e.Billing = true
+	paid, ok := b.Rates.ToAccount(e.Price, e.Currency)
+	switch {
+	case e.Price == rtb.UnreadablePrice:
+		e.Charge = e.Cost
+	case ok && paid > 0:
+		e.Charge = min(paid, e.Cost)
 	}
 }
-
-// resolution is what resolved knows a bid's end by, a loss or a billing.
-const resolution = rtb.EventLoss
 
 // billing is the event that spends money where an exchange bills by n.
 func billing(n exchange.Notice) rtb.EventType {

@@ -19,29 +19,38 @@ const (
 	maxCost   = int64(1) << 43 // 8,796 units for one impression
 )
 
-// account is one budget. What the bid path touches is atomic; the rest is
-// guarded by the mutex of the Pacer.
+// account is one budget as this bidder sees it. What the bid path touches is
+// atomic; the rest is guarded by the mutex of the Pacer.
 type account struct {
-	id rtb.AccountID
+	id      rtb.AccountID
+	measure rtb.Measure
 
-	// committed is what has been spent, ever, and what is held. It is one
-	// number, and each limit becomes a ceiling for it, so that one compare and
-	// swap keeps all of them.
+	// committed is what was charged to this bidder, what it holds, and what it
+	// has given back. It is one number, and each limit becomes a ceiling for
+	// it, so that one compare and swap keeps all of them.
 	committed atomic.Int64
-	ceilings  [3]atomic.Int64 // by rtb.Pacing
-	spent     atomic.Int64
-	late      atomic.Int64 // part of spent: won after the hold had expired
-
-	// What became of holds since the last Step: their cost, and the part paid.
-	resolved, paid atomic.Int64
+	ceilings  [3]atomic.Int64 // by rtb.Pacing; the lease is part of them
+	leased    atomic.Int64    // the ceiling of the lease alone
+	wished    atomic.Int64    // bid that was refused for want of a lease
+	awake     atomic.Bool     // its want of a lease is known
 
 	ring [ringSize]atomic.Int64 // sums of the holds of one stretch of time
 
+	charged int64 // to this bidder, since it began
+	others  int64 // all else that was spent, when Accounts were asked last
+	late    int64 // part of charged: its hold had expired
+
+	// What became of holds since the last Step: their cost, and the part paid.
+	resolved, paid int64
+
 	terms            terms
+	drawn            bool  // some line item draws on it
 	dayStart, dayEnd int64 // seconds
 	before           int64 // spent before the day began
 	plan             plan
 	planned          bool // the plan applies
+	lease
+	expectation
 	steering
 
 	limbo      int64 // holds of a clock that was set back
@@ -84,30 +93,66 @@ func (a *account) withdraw(epoch, cost int64) bool {
 	}
 }
 
-// settle books what was paid; live says that the hold cannot have expired.
-func (a *account) settle(live bool, epoch, cost, paid int64) {
-	if live && a.withdraw(epoch, cost) {
-		a.resolved.Add(cost)
-	} else {
-		a.late.Add(paid)
-		cost = 0
+// amount is what a sum of money is in the measure of the account: an
+// impression is one, and so is a click, but no bid holds any.
+func (a *account) amount(money int64) int64 {
+	switch a.measure {
+	case rtb.OfImpressions:
+		return 1
+	case rtb.OfClicks:
+		return 0
 	}
-	a.paid.Add(paid)
-	a.committed.Add(paid - cost)
-	a.spent.Add(paid)
+	return money
 }
 
-func (a *account) release(epoch, cost int64) {
+// settle replaces a hold by a charge; live says that the hold cannot have
+// expired, open that no loss has released it.
+func (a *account) settle(live, open bool, epoch, cost, charge int64, age float64) {
+	switch {
+	case !open:
+		cost = 0
+	case live && a.withdraw(epoch, cost):
+		a.resolved += cost
+		a.decide(cost, charge, age)
+		a.relent(cost)
+	default:
+		a.late += charge
+		cost = 0
+	}
+	a.paid += charge
+	a.charged += charge
+	a.committed.Add(charge - cost)
+}
+
+// release gives back the hold of a bid that has lost.
+func (a *account) release(epoch, cost int64, age float64) {
 	if a.withdraw(epoch, cost) {
-		a.resolved.Add(cost)
+		a.resolved += cost
+		a.decide(cost, 0, age)
+		a.relent(cost)
 		a.committed.Add(-cost)
 	}
 }
 
+// relent takes back the relief of a hold that is decided, before others can
+// stand in its place.
+func (a *account) relent(cost int64) {
+	if a.relief == 0 {
+		return
+	}
+	part := min(a.relief, int64(math.Ceil(float64(cost)*a.relieved)))
+	a.relief -= part
+	a.leased.Add(-part)
+	for i := range a.ceilings {
+		a.ceilings[i].Add(-part)
+	}
+}
+
 // expire gives back what is left in a bucket.
-func (a *account) expire(epoch int64) {
+func (a *account) expire(epoch int64, age float64) {
 	if v := a.ring[epoch&(ringSize-1)].Swap(0); v != 0 {
-		a.resolved.Add(v)
+		a.resolved += v
+		a.decide(v, 0, age)
 		a.committed.Add(-v)
 	}
 }
@@ -122,14 +167,25 @@ func (a *account) strand(until int64) {
 
 func (a *account) rescue(now int64) {
 	if a.limbo != 0 && now >= a.limboUntil {
-		a.resolved.Add(a.limbo)
+		a.resolved += a.limbo
 		a.committed.Add(-a.limbo)
 		a.limbo = 0
 	}
 }
 
-func (a *account) held() int64  { return max(0, a.committed.Load()-a.spent.Load()) }
-func (a *account) today() int64 { return a.spent.Load() - a.before }
+// own is what the bids of this bidder hold.
+func (a *account) own() int64 { return max(0, a.committed.Load()-a.charged-a.idle) }
+
+// held is what the bids of all bidders hold, who are taken to hold as much as
+// this one does.
+func (a *account) held() int64 { return int64(min(float64(a.own())*a.crowd(), float64(unlimited))) }
+
+// spent is what all bidders have spent, ever: what Accounts said last, and
+// what was charged to this one since.
+func (a *account) spent() int64 { return a.others + a.charged }
+
+// today is the part of spent that belongs to the advertiser's day.
+func (a *account) today() int64 { return a.spent() - a.before }
 
 // turn begins a new day where the old one is over. A clock that is set back
 // does not bring a day back.
@@ -138,7 +194,8 @@ func (a *account) turn(now int64) bool {
 		return false
 	}
 	a.dayStart, a.dayEnd = dayOf(now, a.terms.location)
-	a.before = a.spent.Load()
+	a.before = a.spent()
+	a.vain = false // there is new money to lease
 	a.replan(now)
 	return true
 }
@@ -150,7 +207,7 @@ func (a *account) change(t terms, now int64) {
 		return
 	}
 	moved := a.terms.location != t.location
-	a.terms = t
+	a.terms, a.vain, a.renewAt = t, false, 0
 	if moved { // the end of the day moves; what was spent today stays today's
 		a.dayStart, a.dayEnd = dayOf(now, t.location)
 	}
@@ -160,7 +217,7 @@ func (a *account) change(t terms, now int64) {
 // replan spreads what is left for today over what is left of the day.
 func (a *account) replan(now int64) {
 	t := &a.terms
-	a.planned = t.daily > 0 || t.total > 0 && t.end > 0
+	a.planned = (t.daily > 0 || t.total > 0 && t.end > 0) && a.measure != rtb.OfClicks
 	if !a.planned {
 		return
 	}
@@ -170,7 +227,7 @@ func (a *account) replan(now int64) {
 	}
 	today, target := a.today(), t.daily
 	if t.total > 0 {
-		left := max(0, t.total-a.spent.Load())
+		left := max(0, t.total-a.spent())
 		switch {
 		case t.daily > 0:
 			target = min(target, today+left)
@@ -185,8 +242,11 @@ func (a *account) replan(now int64) {
 	a.plan.make(from, end, a.dayStart, today, max(today, target), a.weight)
 }
 
-// limits recomputes the ceilings.
+// limits recomputes the ceilings, which are for committed: what was charged to
+// this bidder and given back is in it, what others spent is not.
 func (a *account) limits(now float64) {
+	leased := a.room(now)
+	a.leased.Store(leased)
 	hard := unlimited
 	if a.terms.total > 0 {
 		hard = min(hard, a.terms.total)
@@ -194,13 +254,22 @@ func (a *account) limits(now float64) {
 	if a.terms.daily > 0 {
 		hard = min(hard, a.before+a.terms.daily)
 	}
+	if hard < unlimited {
+		hard += a.idle - a.others + a.relief
+		if a.measure == rtb.OfClicks {
+			hard-- // a bid holds no click, but may bring one
+		}
+	}
+	hard = min(hard, leased)
 	even, ahead := hard, hard
 	if a.planned {
 		// Of what is held, only the part that will be paid counts as spend.
-		lost := int64((1 - a.payShare()) * float64(a.held()))
-		slack := a.before + a.plan.burst() + lost
-		even = min(hard, slack+a.plan.at(now))
-		ahead = min(hard, slack+a.plan.ahead(now))
+		// What the plan leaves is shared with those who bid beside us.
+		held, crowd := float64(a.held()), a.crowd()
+		slack := float64(a.before+a.plan.burst()-a.spent()) + (1-a.payShare())*held
+		base := a.charged + a.idle
+		even = min(hard, base+int64((slack+float64(a.plan.at(now)))/crowd))
+		ahead = min(hard, base+int64((slack+float64(a.plan.ahead(now)))/crowd))
 	}
 	a.ceilings[rtb.PaceASAP].Store(hard)
 	a.ceilings[rtb.PaceEven].Store(even)

@@ -46,8 +46,9 @@ func (a *account) payShare() float64 {
 // observe takes in what has happened since the Step before.
 func (a *account) observe(now int64, dt float64) {
 	k := decay(dt, paidLife)
-	a.resolvedMean = a.resolvedMean*k + float64(a.resolved.Swap(0))
-	a.paidMean = a.paidMean*k + float64(a.paid.Swap(0))
+	a.resolvedMean = a.resolvedMean*k + float64(a.resolved)
+	a.paidMean = a.paidMean*k + float64(a.paid)
+	a.resolved, a.paid = 0, 0
 
 	k = decay(dt, demandLife)
 	a.demand = a.demand*k + a.offered

@@ -1,8 +1,9 @@
 package pacing
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -11,26 +12,32 @@ import (
 	"bidwell/rtb"
 )
 
-// HoldTimeout is how long a bid holds its price when nothing is heard of it,
+// HoldTimeout is how long a bid holds its cost when nothing is heard of it,
 // unless [Pacer.HoldFor] says otherwise.
 const HoldTimeout = 5 * time.Minute
 
-// Pacer holds all slots and accounts. Admit, Take, Settle, Release and SlotOf
-// may be called at any time from any number of goroutines and neither wait nor
-// allocate. The others are for the background.
+// Pacer holds all slots and accounts of one bidder. Admit, Take, Release and
+// SlotOf may be called at any time from any number of goroutines and neither
+// wait nor allocate. The others are for the background.
 type Pacer struct {
 	slots   atomic.Pointer[table]
 	expired atomic.Int64 // the last epoch whose holds have expired
 
 	// An epoch is a stretch of time whose bids share a bucket: unix seconds
-	// over width. Whole seconds, so that a token may keep no more than those.
+	// over width.
 	width   int64
 	timeout int64
+
+	node    uint32
+	wake    chan struct{} // tells Run that leases are wanted before it is time
+	leasing sync.Mutex    // held while Accounts are asked; before mu
+	renewal int64         // seconds, see LeaseFor
+	silence int64         // seconds, see SilenceFor
 
 	mu       sync.Mutex
 	last     float64 // of Step
 	accounts map[rtb.AccountID]*account
-	past     map[rtb.AccountID]Spend // of accounts that nobody draws on
+	closing  bool // Run has ended: leases go back
 
 	nextRetire int64
 }
@@ -42,20 +49,27 @@ type table struct {
 	ids   map[rtb.LineItemID]int32
 
 	// gates let a coin below them through: 0 to 2^32, zero for a slot without a
-	// line item. They stand together because a request asks many of them.
-	gates []atomic.Uint64
+	// line item, gateStopped for one whose notices are missing. They stand
+	// together because a request asks many of them.
+	gates []atomic.Int64
 }
+
+const gateStopped = -1
 
 // slot is the place of one line item.
 type slot struct {
-	asked   atomic.Int64 // cost of what Take was asked for since the last Step
-	refused atomic.Int64 // part of it
-	draws   atomic.Pointer[drawing]
+	asked    atomic.Int64 // cost of what Take was asked for since the last Step
+	asks     atomic.Int64 // how often
+	refused  atomic.Int64 // part of asked
+	refusals atomic.Int64 // part of asks
+	dearest  atomic.Int64 // cost that was asked for since the last Step
+	draws    atomic.Pointer[drawing]
 
 	id   rtb.LineItemID
 	keep int64   // once the line item is gone: until when, in seconds
 	rate float64 // of the gate
 	open float64 // less than 1 while there is no money, so that little is asked
+	watch
 }
 
 // drawing is which accounts a line item draws on. Bids made before it began
@@ -63,20 +77,28 @@ type slot struct {
 type drawing struct {
 	accounts []*account
 	mode     rtb.Pacing
-	closed   bool // the line item is gone
-	since    int64
+	closed   bool  // the line item is gone
+	since    int64 // milliseconds
 	before   *drawing
 }
 
-// NewPacer returns a Pacer without line items.
-func NewPacer(now time.Time) *Pacer {
-	p := &Pacer{accounts: map[rtb.AccountID]*account{}, past: map[rtb.AccountID]Spend{}, last: seconds(now)}
+// NewPacer returns a Pacer without line items. The node is the random number
+// of this run of the process, under which [Accounts] know it.
+func NewPacer(node uint32, now time.Time) *Pacer {
+	p := &Pacer{
+		node: node, wake: make(chan struct{}, 1), accounts: map[rtb.AccountID]*account{}, last: seconds(now),
+		renewal: int64(LeaseRenewal / time.Second), silence: int64(SilenceTimeout / time.Second),
+	}
 	p.slots.Store(&table{ids: map[rtb.LineItemID]int32{}})
 	p.setTimeout(HoldTimeout, now)
 	return p
 }
 
-// HoldFor sets how long a bid holds its price when nothing is heard of it: a
+// Node is the number under which Accounts know this bidder. It is part of the
+// token of each bid, so that the notice finds its way back.
+func (p *Pacer) Node() uint32 { return p.node }
+
+// HoldFor sets how long a bid holds its cost when nothing is heard of it: a
 // second to a day. Call it before the first bid.
 func (p *Pacer) HoldFor(timeout time.Duration, now time.Time) error {
 	if timeout < time.Second || timeout > 24*time.Hour {
@@ -113,18 +135,29 @@ func (p *Pacer) slot(i int32) *slot {
 	return slots[i]
 }
 
-// Admit says whether a line item may look at an opportunity. The coin is
-// random. It is false for a slot that was not assigned.
-func (p *Pacer) Admit(slot int32, coin uint32) bool {
+// Admit says whether a line item may look at an opportunity: BidMade, PacedOut
+// or NoticesMissing. The coin is random. A slot that was not assigned is paced
+// out.
+func (p *Pacer) Admit(slot int32, coin uint32) rtb.NoBid {
 	gates := p.slots.Load().gates
-	return uint(slot) < uint(len(gates)) && uint64(coin) < gates[slot].Load()
+	if uint(slot) >= uint(len(gates)) {
+		return rtb.PacedOut
+	}
+	gate := gates[slot].Load()
+	switch {
+	case int64(coin) < gate:
+		return rtb.BidMade
+	case gate == gateStopped:
+		return rtb.NoticesMissing
+	}
+	return rtb.PacedOut
 }
 
-// Take holds cost, the price of a bid made now, on every budget of the line
-// item, or on none when one of them has no room. While it fails on one budget
-// it may for an instant stand in the way of another bid on the others, never
-// let one pass. Take needs [Pacer.Step] to run: it is false for a bid that was
-// made more than a timeout ago, or long after the last Step.
+// Take holds cost, what a bid made now will take at most, on every budget of
+// the line item, or on none when one of them has no room. While it fails on
+// one budget it may for an instant stand in the way of another bid on the
+// others, never let one pass. Take needs [Pacer.Step] to run: it is false for
+// a bid that was made more than a timeout ago, or long after the last Step.
 func (p *Pacer) Take(slot int32, cost rtb.Money, made time.Time) bool {
 	s := p.slot(slot)
 	c := int64(cost)
@@ -136,41 +169,44 @@ func (p *Pacer) Take(slot int32, cost rtb.Money, made time.Time) bool {
 	if d.closed || epoch <= expired || epoch >= expired+ringSize {
 		return false
 	}
+	if d.before != nil {
+		d = d.at(made)
+	}
+	s.asks.Add(1)
 	s.asked.Add(c)
+	if c > s.dearest.Load() {
+		raise(&s.dearest, c)
+	}
 	for i, a := range d.accounts {
-		if !a.hold(d.mode, c) {
+		if !a.hold(d.mode, a.amount(c)) {
 			for _, b := range d.accounts[:i] {
-				b.committed.Add(-c)
+				b.committed.Add(-b.amount(c))
 			}
 			s.refused.Add(c)
+			s.refusals.Add(1)
+			if a.dry(c) {
+				p.hurry()
+			}
 			return false
 		}
 	}
 	for _, a := range d.accounts {
-		a.ring[epoch&(ringSize-1)].Add(c)
+		a.ring[epoch&(ringSize-1)].Add(a.amount(c))
 	}
 	return true
 }
 
-// Settle books paid for a bid that won, and gives its hold back. Cost and made
-// are those of Take; made may have lost the part below a second. A win whose
-// hold has expired is booked all the same, past the limit if need be, and
-// counted as late. To call it once for each bid is up to the caller.
-func (p *Pacer) Settle(slot int32, cost, paid rtb.Money, made, _ time.Time) {
-	s := p.slot(slot)
-	if s == nil {
-		return
-	}
-	epoch, live := p.holding(made)
-	for _, a := range s.drawing(made).accounts {
-		a.settle(live, epoch, clampMoney(cost), clampMoney(paid))
+// hurry wakes the goroutine that leases, if it is not awake.
+func (p *Pacer) hurry() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
 	}
 }
 
-// Release gives back what a bid that lost has held. Cost and made are those of
-// Take. To call it once for each bid, and not after Settle, is up to the
-// caller.
-func (p *Pacer) Release(slot int32, cost rtb.Money, made, _ time.Time) {
+// Release gives back what a bid has held that never left the house. Cost and
+// made are those of Take. To call it once for each bid is up to the caller.
+func (p *Pacer) Release(slot int32, cost rtb.Money, made time.Time) {
 	s := p.slot(slot)
 	if s == nil {
 		return
@@ -179,8 +215,57 @@ func (p *Pacer) Release(slot int32, cost rtb.Money, made, _ time.Time) {
 	if !live {
 		return
 	}
-	for _, a := range s.drawing(made).accounts {
-		a.release(epoch, clampMoney(cost))
+	c := clampMoney(cost)
+	for _, a := range s.draws.Load().at(made).accounts {
+		if amount := a.amount(c); a.withdraw(epoch, amount) {
+			a.committed.Add(-amount)
+		}
+	}
+}
+
+// Apply takes in a notice that the [Ledger] has booked; seen is what had come
+// before it of the same bid, so that no hold is taken out twice. If this
+// bidder made the bid, the notice that spends replaces the hold by the charge,
+// a loss releases the hold, and impressions and clicks are counted. A charge
+// whose hold has expired is counted all the same, past the limit if need be,
+// and known to be late. Any notice, also of a bid made elsewhere, is a sign
+// that the line item's notices arrive. Apply waits for Step.
+func (p *Pacer) Apply(e *rtb.Event, seen Kinds, now time.Time) {
+	i, known := p.SlotOf(e.LineItem)
+	if !known {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.slot(i)
+	if s == nil {
+		return
+	}
+	s.hear()
+	if e.Node != p.node {
+		return
+	}
+	spends := e.Billing && e.Charge > 0 && !seen.Has(KindSpend)
+	loses := e.Type == rtb.EventLoss && !seen.Has(KindSpend) && !seen.Has(KindLoss)
+	clicks := e.Type == rtb.EventClick && !seen.Has(KindClick)
+	if spends {
+		s.win()
+	}
+	epoch, live := p.holding(e.Made)
+	age := max(0, now.Sub(e.Made).Seconds())
+	cost, charge := clampMoney(e.Cost), clampMoney(e.Charge)
+	for _, a := range s.draws.Load().at(e.Made).accounts {
+		switch {
+		case spends && a.measure != rtb.OfClicks:
+			a.settle(live, !seen.Has(KindLoss), epoch, a.amount(cost), a.amount(charge), age)
+		case loses && live:
+			a.release(epoch, a.amount(cost), age)
+		}
+		if clicks && a.measure == rtb.OfClicks {
+			a.charged++
+			a.taken++
+			a.committed.Add(1)
+		}
 	}
 }
 
@@ -191,10 +276,9 @@ func (p *Pacer) holding(made time.Time) (epoch int64, live bool) {
 	return epoch, epoch > expired && epoch < expired+ringSize
 }
 
-// drawing is what the line item drew on when a bid was made.
-func (s *slot) drawing(made time.Time) *drawing {
-	d := s.draws.Load()
-	for d.before != nil && made.Unix() < d.since {
+// at is what the line item drew on when a bid was made.
+func (d *drawing) at(made time.Time) *drawing {
+	for d.before != nil && made.UnixMilli() < d.since {
 		d = d.before
 	}
 	return d
@@ -207,23 +291,17 @@ func (p *Pacer) SlotOf(id rtb.LineItemID) (int32, bool) {
 	return i, ok
 }
 
-// Run calls Step once a second until ctx ends.
-func (p *Pacer) Run(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-tick.C:
-			p.Step(now)
-		}
+// Step expires holds, turns days, learns and moves the valves, and stops line
+// items whose notices are missing. It is meant to be called once a second;
+// more or less often does no harm.
+func (p *Pacer) Step(now time.Time) {
+	for _, s := range p.step(now) {
+		slog.Warn("line item stopped: "+s.why, "line-item", s.id)
 	}
 }
 
-// Step expires holds, turns days, learns and moves the valves. It is meant to
-// be called once a second; more or less often does no harm.
-func (p *Pacer) Step(now time.Time) {
+// step returns the slots that it has stopped.
+func (p *Pacer) step(now time.Time) []stop {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at, second := seconds(now), now.Unix()
@@ -237,13 +315,13 @@ func (p *Pacer) Step(now time.Time) {
 	}
 	p.last = at
 	p.expire(second)
-	if dt > 0 {
-		p.measure()
-	}
+	stopped := p.measure(second, dt)
 	for _, a := range p.accounts {
 		a.rescue(second)
 		if dt > 0 {
 			a.observe(second, dt)
+			a.learn(dt)
+			a.expect(p, second, dt)
 		}
 		a.turn(second)
 		if dt > 0 {
@@ -256,6 +334,7 @@ func (p *Pacer) Step(now time.Time) {
 		p.nextRetire = second + 60
 		p.retire(second)
 	}
+	return stopped
 }
 
 func (p *Pacer) expire(now int64) {
@@ -266,21 +345,29 @@ func (p *Pacer) expire(now int64) {
 	}
 	for e := max(from+1, to-ringSize+1); e <= to; e++ {
 		for _, a := range p.accounts {
-			a.expire(e)
+			a.expire(e, float64(p.timeout))
 		}
 	}
 	p.expired.Store(to) // last: a bid may only hold in buckets that are empty
 }
 
 // measure turns what was asked for into what there was, for each account as
-// far as the others let it through.
-func (p *Pacer) measure() {
+// far as the others let it through. Other bidders that share an account are
+// taken to see as much as this one.
+func (p *Pacer) measure(now int64, dt float64) (stopped []stop) {
 	for _, s := range p.slots.Load().slots {
 		if s == nil {
 			continue
 		}
-		asked, refused := s.asked.Swap(0), s.refused.Swap(0)
 		d := s.draws.Load()
+		if bids := s.asks.Load() - s.refusals.Load(); !d.closed && s.listen(bids, now, dt, max(p.silence, p.timeout)) {
+			stopped = append(stopped, stop{s.id, s.why})
+		}
+		if dt <= 0 {
+			continue
+		}
+		asked, refused, asks, refusals := s.asked.Swap(0), s.refused.Swap(0), s.asks.Swap(0), s.refusals.Swap(0)
+		dearest := s.dearest.Swap(0)
 		if d.closed {
 			continue
 		}
@@ -292,11 +379,19 @@ func (p *Pacer) measure() {
 		default:
 			s.open = min(1, s.open*riseRate)
 		}
-		if asked == 0 || s.rate == 0 {
+		if asks == 0 {
 			continue
 		}
-		traffic := float64(asked) / s.rate
 		for i, a := range d.accounts {
+			all, taken := asked, asked-refused
+			if a.measure == rtb.OfImpressions {
+				all, taken = asks, asks-refusals
+			}
+			a.used(taken, a.amount(dearest))
+			if s.rate == 0 {
+				continue
+			}
+			traffic := float64(all) / s.rate * a.crowd()
 			a.traffic += traffic
 			others := 1.0
 			for k, b := range d.accounts {
@@ -307,6 +402,7 @@ func (p *Pacer) measure() {
 			a.offered += traffic * others
 		}
 	}
+	return stopped
 }
 
 // open sets the gates by the rates of the accounts.
@@ -324,6 +420,38 @@ func (t *table) open() {
 				s.rate = min(s.rate, a.rates[d.mode])
 			}
 		}
-		t.gates[i].Store(uint64(math.Ceil(s.rate * (1 << 32))))
+		gate := int64(math.Ceil(s.rate * (1 << 32)))
+		if s.stopped != 0 {
+			gate = gateStopped
+		}
+		t.gates[i].Store(gate)
+	}
+}
+
+// Resume lets a line item bid again that was stopped because its notices are
+// missing.
+func (p *Pacer) Resume(id rtb.LineItemID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.slots.Load()
+	i, known := t.ids[id]
+	if !known {
+		return fmt.Errorf("resume: line item %d: %w", id, ErrUnknownLineItem)
+	}
+	t.slots[i].hear()
+	t.open()
+	return nil
+}
+
+// ErrUnknownLineItem means that the pacer has no slot for a line item.
+var ErrUnknownLineItem = errors.New("unknown line item")
+
+// raise makes a number at least v.
+func raise(n *atomic.Int64, v int64) {
+	for {
+		old := n.Load()
+		if v <= old || n.CompareAndSwap(old, v) {
+			return
+		}
 	}
 }

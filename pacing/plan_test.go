@@ -66,7 +66,7 @@ func TestDaysFollowEachOther(t *testing.T) {
 
 // planned is the plan of a line item that is first seen at a time.
 func planned(item rtb.LineItem, now time.Time) *account {
-	return assigned(now, item).accounts[named("line-item/"+item.Key)]
+	return assigned(now, item).Pacer.accounts[named("line-item/"+item.Key)]
 }
 
 func TestPlan(t *testing.T) {

@@ -44,7 +44,7 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 	}
 	const cost = rtb.Unit / 200 // a CPM of 5
 	r := rand.New(rand.NewPCG(11, 12))
-	p := NewPacer(start)
+	p := newDesk(start)
 	items := []rtb.LineItem{item}
 	p.Assign(items, start)
 	slot, a := items[0].Slot, p.accounts[item.Budgets[0].Account]
@@ -66,7 +66,7 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 					if n.won {
 						p.Settle(slot, n.cost, n.cost, n.made, now)
 					} else {
-						p.Release(slot, n.cost, n.made, now)
+						p.Lose(slot, n.cost, n.made, now)
 					}
 				}
 				*due = (*due)[:0]
@@ -82,7 +82,7 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 						result.offered += float64(cost) / float64(budget)
 					}
 					made := now.Add(time.Duration(r.IntN(1000)) * time.Millisecond)
-					if !p.Admit(slot, r.Uint32()) || !p.Take(slot, cost, made) {
+					if p.Admit(slot, r.Uint32()) != rtb.BidMade || !p.Take(slot, cost, made) {
 						continue
 					}
 					if won && r.Float64() < m.lost || !won && m.noLosses {
@@ -100,7 +100,7 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 
 func TestValves(t *testing.T) {
 	noon := monday.Add(12 * time.Hour)
-	at := func(pacing rtb.Pacing, spent rtb.Money) *Pacer {
+	at := func(pacing rtb.Pacing, spent rtb.Money) *desk {
 		item := asap(1, 0, 24*rtb.Unit)
 		item.Pacing = pacing
 		p := assigned(monday, item)
@@ -108,13 +108,17 @@ func TestValves(t *testing.T) {
 		p.Settle(0, spent/2, spent, monday, monday)
 		p.Step(noon.Add(-time.Second))
 		p.slots.Load().slots[0].rate = 1
+		p.slots.Load().slots[0].asks.Store(1)
 		p.slots.Load().slots[0].asked.Store(int64(rtb.Unit)) // far more than there is money for
 		p.Step(noon)
 		return p
 	}
-	rate := func(p *Pacer) float64 { return balance(t, p, "line-item/b").Rate }
-	room := func(p *Pacer) rtb.Money {
+	rate := func(p *desk) float64 { return balance(t, p, "line-item/b").Rate }
+	room := func(p *desk) rtb.Money {
 		a := p.accounts[named("line-item/b")]
+		a.most = float64(100 * rtb.Unit) // the lease is all that there is
+		a.renewAt = 0
+		p.lease()
 		return rtb.Money(a.ceilings[p.slots.Load().slots[0].draws.Load().mode].Load() - a.committed.Load())
 	}
 	if r := rate(at(rtb.PaceEven, 13*rtb.Unit)); r != minRate {
@@ -148,13 +152,13 @@ func TestSpentLineItemsAskForLittle(t *testing.T) {
 		now = now.Add(time.Second)
 		p.Step(now)
 	}
-	if p.Admit(0, 1<<31) || !p.Admit(0, 1<<23) {
+	if p.Admit(0, 1<<31) == rtb.BidMade || p.Admit(0, 1<<23) != rtb.BidMade {
 		t.Errorf("without money the rate is %v", balance(t, p, "line-item/b").Rate)
 	}
 	p.Assign([]rtb.LineItem{asap(1, 5*cent, 0)}, now)
 	p.Take(0, cent, now)
 	p.Step(now.Add(time.Second))
-	if !p.Admit(0, 1<<32-1) {
+	if p.Admit(0, 1<<32-1) != rtb.BidMade {
 		t.Errorf("with money again the rate is %v", balance(t, p, "line-item/b").Rate)
 	}
 }

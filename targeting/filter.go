@@ -16,8 +16,10 @@ func (x *Index) check(m *Matches, imp *rtb.Imp, position int32, out *Candidate) 
 	// most line items fail; once another line item has come as far, the reason
 	// of this one cannot matter.
 	early := m.rank >= rankPaced
-	if early && !m.admit(e) {
-		return rtb.PacedOut
+	if early {
+		if reason := m.admit(e); reason != rtb.BidMade {
+			return reason
+		}
 	}
 	if e.needs&needPeople != 0 {
 		r := &x.rules[e.rules]
@@ -45,14 +47,17 @@ func (x *Index) check(m *Matches, imp *rtb.Imp, position int32, out *Candidate) 
 	if reason := x.choose(m, imp, e, item, out); reason != rtb.BidMade {
 		return reason
 	}
-	if !early && !m.admit(e) {
-		return rtb.PacedOut
+	if !early {
+		return m.admit(e)
 	}
 	return rtb.BidMade
 }
 
-func (m *Matches) admit(e *entry) bool {
-	return m.context.Admit == nil || m.context.Admit(e.slot, uint32(coin(m.context.Coin, e.id)>>32))
+func (m *Matches) admit(e *entry) rtb.NoBid {
+	if m.context.Admit == nil {
+		return rtb.BidMade
+	}
+	return m.context.Admit(e.slot, uint32(coin(m.context.Coin, e.id)>>32))
 }
 
 // obey checks the rules that few line items have.

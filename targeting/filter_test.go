@@ -202,7 +202,8 @@ func TestReasons(t *testing.T) {
 		{"native that fits", func(s S) { s.native(rtb.BidMade) }, rtb.BidMade},
 		{"native that lacks an asset", func(s S) { s.native(rtb.NativeAssetsMismatch) }, rtb.NativeAssetsMismatch},
 		{"native and nothing to compare it with", func(s S) { s.native(rtb.BidMade); s.c.Fit = nil }, rtb.NativeAssetsMismatch},
-		{"paced out", func(s S) { s.c.Admit = func(int32, uint32) bool { return false } }, rtb.PacedOut},
+		{"paced out", func(s S) { s.c.Admit = func(int32, uint32) rtb.NoBid { return rtb.PacedOut } }, rtb.PacedOut},
+		{"notices are missing", func(s S) { s.c.Admit = func(int32, uint32) rtb.NoBid { return rtb.NoticesMissing } }, rtb.NoticesMissing},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

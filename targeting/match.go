@@ -18,8 +18,9 @@ type Context struct {
 	Seat    string // of line items that name none: the exchange profile's
 	Coin    uint64 // random; rotates creatives
 
-	// Admit is the pacer's valve, asked last. Nil lets everyone through.
-	Admit func(slot int32, coin uint32) bool
+	// Admit is the pacer's valve, asked last: BidMade, or why the line item may
+	// not bid now. Nil lets everyone through.
+	Admit func(slot int32, coin uint32) rtb.NoBid
 	// Fit compares a native creative to the native request of imp. Nil fits
 	// nothing.
 	Fit func(c *rtb.Creative, imp *rtb.Imp) rtb.NoBid

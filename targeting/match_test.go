@@ -97,7 +97,7 @@ func benchContexts() []*Context {
 		imp.HasBanner, imp.Secure, imp.Floor, imp.FloorCur = true, true, rtb.OneCPM, rtb.USD
 		imp.Banner.Sizes = append(imp.Banner.Sizes, adSizes[min(d(8), d(8))], adSizes[d(8)])
 		contexts[i] = testContext(req, user)
-		contexts[i].Admit = func(int32, uint32) bool { return true }
+		contexts[i].Admit = func(int32, uint32) rtb.NoBid { return rtb.BidMade }
 		contexts[i].Now = testNow.Add(12 * 3600e9)
 	}
 	return contexts

@@ -298,7 +298,15 @@ func compare(t interface {
 func testContext(req *rtb.Request, user *rtb.Profile) *Context {
 	return &Context{
 		Request: req, User: user, Now: testNow, Rates: testRates, Seat: "ours", Coin: 42,
-		Admit: func(slot int32, _ uint32) bool { return slot%7 != 3 },
+		Admit: func(slot int32, _ uint32) rtb.NoBid {
+			switch slot % 7 {
+			case 3:
+				return rtb.PacedOut
+			case 5:
+				return rtb.NoticesMissing
+			}
+			return rtb.BidMade
+		},
 		Fit: func(c *rtb.Creative, _ *rtb.Imp) rtb.NoBid {
 			if c.Size.W == 728 {
 				return rtb.NativeAssetsMismatch
@@ -350,7 +358,7 @@ func TestMatchEqualsReferenceAtScale(t *testing.T) {
 			req, user := randomRequest(d)
 			c := testContext(req, user)
 			if d.chance(20) {
-				c.Admit = func(int32, uint32) bool { return false }
+				c.Admit = func(int32, uint32) rtb.NoBid { return rtb.PacedOut }
 			}
 			x.Begin(&m, c)
 			for range 2 {
@@ -394,7 +402,7 @@ func TestReasonIsTheFurthest(t *testing.T) {
 		s.imp.Floor = rtb.OneCPM * rtb.Money(d(4))
 		s.imp.FloorCur = one(d, rtb.USD, rtb.USD, rtb.UnknownCurrency)
 		s.user.Segments = []rtb.SegmentID{1}
-		s.c.Admit = func(int32, uint32) bool { return true }
+		s.c.Admit = func(int32, uint32) rtb.NoBid { return rtb.BidMade }
 		s.imp.Deals = []rtb.Deal{{ID: rtb.Token(`"deal-1"`), Seats: texts(some(d, 40, "theirs"))}}
 		m.Limit = DefaultLimit
 		x.Begin(&m, s.c)
@@ -432,7 +440,7 @@ func TestRareValues(t *testing.T) {
 	found := 0
 	for range 100 {
 		s := newSituation()
-		s.c.Admit = func(int32, uint32) bool { return true }
+		s.c.Admit = func(int32, uint32) rtb.NoBid { return rtb.BidMade }
 		for range 30 {
 			s.user.Segments = append(s.user.Segments, rtb.SegmentID(d(300)))
 		}

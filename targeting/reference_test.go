@@ -291,8 +291,10 @@ func referenceVerdict(item *rtb.LineItem, seats []string, c *Context, imp *rtb.I
 			v.reason = reason
 		}
 	}
-	if v.reason == rtb.BidMade && !c.Admit(item.Slot, 0) {
-		return fail(rtb.PacedOut)
+	if v.reason == rtb.BidMade {
+		if reason := c.Admit(item.Slot, 0); reason != rtb.BidMade {
+			return fail(reason)
+		}
 	}
 	return v
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +47,10 @@ type server struct {
 	compiler *admin.Compiler
 	catalog  *targeting.Catalog
 	pacer    *pacing.Pacer
+	accounts *pacing.Memory
+	settling sync.Mutex
+	ledger   *pacing.Ledger
+	position uint64 // of the last event that the ledger has booked
 	bidder   *bidder.Bidder
 	tracker  *track.Handler
 	importer *audience.Importer
@@ -66,7 +71,12 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 		s.clock = bidder.SimulatedTime(cfg.Simulated)
 		slog.Warn("time is simulated: requests move the clock", "from", cfg.Simulated)
 	}
-	s.pacer = pacing.NewPacer(s.clock.Now())
+	s.pacer = pacing.NewPacer(0, s.clock.Now())
+	s.accounts = pacing.NewMemory()
+	s.ledger = pacing.NewLedger(s.accounts, func(price rtb.Money, c rtb.Currency) rtb.Money {
+		paid, _ := rtb.NewRates(cfg.Account, cfg.Rates).ToAccount(price, c)
+		return paid
+	}, func(e *rtb.Event, seen pacing.Kinds) { s.pacer.Apply(e, seen, s.clock.Now()) })
 	s.landings.Store(&map[rtb.CreativeID]string{})
 	defer func() {
 		if err != nil {
@@ -130,10 +140,21 @@ func (s *server) buildBidder() error {
 		Sealer:  sealer,
 		Dedup:   events.NewDedup(20),
 		Price:   s.bidder.OpenPrice,
-		Apply:   s.bidder.Settle,
+		Apply:   s.settle,
 		Landing: s.landing,
 	})
 	return nil
+}
+
+// settle books an event.
+func (s *server) settle(e *rtb.Event) {
+	s.bidder.Bill(e)
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	s.position++
+	if err := s.ledger.Apply(s.position, []rtb.Event{*e}); err != nil {
+		slog.Error("event is not booked", "cause", err)
+	}
 }
 
 func loadModel(path string) (*models.Logistic, error) {
@@ -296,7 +317,7 @@ func (s *server) run(ctx context.Context) error {
 	defer stop()
 	inside, inner := errgroup.WithContext(inner)
 	inside.Go(func() error { return ignoreCanceled(s.catalog.Follow(inner, s.load, s.cfg.Reload)) })
-	inside.Go(func() error { return ignoreCanceled(s.pacer.Run(inner)) })
+	inside.Go(func() error { return ignoreCanceled(s.pacer.Run(inner, s.accounts, s.clock.Now, time.Second)) })
 
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()

@@ -2,7 +2,6 @@ package pacing
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -11,27 +10,25 @@ import (
 	"bidwell/rtb"
 )
 
-// Balance is what one account of one line item has, in the account currency.
-// Accounts that line items share appear once for each.
+// Balance is what one account of one line item has, in the measure of the
+// account. Accounts that line items share appear once for each. Spent and
+// SpentToday are what [Accounts] said when leases were asked for last, and what
+// was charged to this bidder since: what others have spent in the last seconds
+// is missing.
 type Balance struct {
 	LineItem   rtb.LineItemID
 	Account    rtb.AccountID
 	Spent      rtb.Money
 	SpentToday rtb.Money // in the time zone of the advertiser
-	Held       rtb.Money // by bids that are not decided
-	Late       rtb.Money // part of Spent: won after the hold had expired
+	Held       rtb.Money // by bids of this bidder that are not decided
+	Leased     rtb.Money // and may be held: what this bidder has in hand, Held included
+	Late       rtb.Money // part of what was charged to this bidder: the hold had expired
 	LimitTotal rtb.Money // zero for none
 	LimitDaily rtb.Money
 	Planned    rtb.Money // what should be spent today by now; zero without a plan
 	Rate       float64   // part of the opportunities that the line item is let through to
-}
-
-// Spend is what outlives a Pacer: the spend of one account.
-type Spend struct {
-	Account    rtb.AccountID
-	Spent      rtb.Money
-	SpentToday rtb.Money
-	Day        time.Time // when the day of SpentToday began
+	Stopped    time.Time // since when it does not bid because its notices are missing; zero when it may
+	Why        string    // it has stopped, for people
 }
 
 // Assign makes the line items those that may spend and writes their slots into
@@ -53,12 +50,16 @@ func (p *Pacer) Assign(items []rtb.LineItem, now time.Time) {
 			wanted[b.Account] = t
 		}
 	}
+	for _, a := range p.accounts {
+		a.drawn = false
+	}
 	for id, t := range wanted {
 		if a := p.accounts[id]; a != nil {
 			a.change(t, second)
 		} else {
-			p.accounts[id] = p.newAccount(id, t, second)
+			p.accounts[id] = newAccount(id, t, second)
 		}
+		p.accounts[id].drawn = true
 	}
 
 	old := p.slots.Load()
@@ -78,7 +79,7 @@ func (p *Pacer) Assign(items []rtb.LineItem, now time.Time) {
 		}
 		kept[at] = true
 		item.Slot = at
-		p.draw(next.slots[at], item, second)
+		p.draw(next.slots[at], item, now.UnixMilli())
 	}
 	for i, s := range next.slots {
 		if s != nil && !kept[i] {
@@ -88,9 +89,10 @@ func (p *Pacer) Assign(items []rtb.LineItem, now time.Time) {
 	for _, a := range p.accounts {
 		a.limits(seconds(now))
 	}
-	next.gates = make([]atomic.Uint64, len(next.slots))
+	next.gates = make([]atomic.Int64, len(next.slots))
 	next.open()
 	p.slots.Store(next)
+	p.hurry() // new accounts may not bid before they have been asked
 }
 
 // draw points a slot to the accounts of its line item.
@@ -181,18 +183,10 @@ func stricter(a, b int64) int64 {
 	return a
 }
 
-func (p *Pacer) newAccount(id rtb.AccountID, t terms, now int64) *account {
-	a := &account{id: id, terms: t}
+func newAccount(id rtb.AccountID, t terms, now int64) *account {
+	a := &account{id: id, measure: id.Measure(), terms: t}
 	a.rates = [3]float64{rtb.PaceEven: firstRate, rtb.PaceASAP: 1, rtb.PaceAhead: firstRate}
 	a.dayStart, a.dayEnd = dayOf(now, t.location)
-	past := p.past[id]
-	delete(p.past, id)
-	a.spent.Store(int64(past.Spent))
-	a.committed.Store(int64(past.Spent))
-	a.before = int64(past.Spent)
-	if past.Day.Unix() == a.dayStart {
-		a.before -= int64(past.SpentToday)
-	}
 	a.replan(now)
 	if !a.planned {
 		a.rates = [3]float64{1, 1, 1}
@@ -201,8 +195,8 @@ func (p *Pacer) newAccount(id rtb.AccountID, t terms, now int64) *account {
 }
 
 // retire lets go of the slots of line items that are gone, and of accounts on
-// which no slot draws and nothing is held. Their spend is kept: a line item
-// that comes back has not got its money back.
+// which no slot draws, nothing is held and no lease is left. What was spent is
+// in Accounts: a line item that comes back has not got its money back.
 func (p *Pacer) retire(now int64) {
 	old := p.slots.Load()
 	next := &table{slots: slices.Clone(old.slots), ids: maps.Clone(old.ids)}
@@ -217,7 +211,7 @@ func (p *Pacer) retire(now int64) {
 			delete(next.ids, s.id)
 			continue
 		}
-		if d.before != nil && d.since < now-2*p.timeout { // no hold can be from before
+		if d.before != nil && d.since < (now-2*p.timeout)*1000 { // no hold can be from before
 			c := *d
 			c.before = nil
 			s.draws.Store(&c)
@@ -229,16 +223,12 @@ func (p *Pacer) retire(now int64) {
 			}
 		}
 	}
-	next.gates = make([]atomic.Uint64, len(next.slots))
+	next.gates = make([]atomic.Int64, len(next.slots))
 	next.open()
 	p.slots.Store(next)
 	for id, a := range p.accounts {
-		if used[a] || a.limbo != 0 || a.committed.Load() != a.spent.Load() {
-			continue
-		}
-		delete(p.accounts, id)
-		if s := a.spend(); s.Spent != 0 {
-			p.past[id] = s
+		if !used[a] && a.limbo == 0 && a.own() == 0 && a.hand() <= 0 {
+			delete(p.accounts, id)
 		}
 	}
 }
@@ -255,9 +245,12 @@ func (p *Pacer) Balances() []Balance {
 		for _, a := range s.draws.Load().accounts {
 			b := Balance{
 				LineItem: s.id, Account: a.id, Rate: s.rate,
-				Spent: rtb.Money(a.spent.Load()), SpentToday: rtb.Money(a.today()),
-				Held: rtb.Money(a.held()), Late: rtb.Money(a.late.Load()),
+				Spent: rtb.Money(a.spent()), SpentToday: rtb.Money(a.today()),
+				Held: rtb.Money(a.own()), Late: rtb.Money(a.late), Leased: rtb.Money(max(0, a.hand())),
 				LimitTotal: rtb.Money(a.terms.total), LimitDaily: rtb.Money(a.terms.daily),
+			}
+			if s.stopped != 0 {
+				b.Stopped, b.Why, b.Rate = time.Unix(s.stopped, 0).UTC(), s.why, 0
 			}
 			if a.planned {
 				b.Planned = rtb.Money(a.plan.at(p.last))
@@ -269,45 +262,4 @@ func (p *Pacer) Balances() []Balance {
 		return cmp.Or(cmp.Compare(a.LineItem, b.LineItem), cmp.Compare(a.Account, b.Account))
 	})
 	return list
-}
-
-// Snapshot is the spend of all accounts, for [Pacer.Restore]. What is
-// held is not part of it.
-func (p *Pacer) Snapshot() []Spend {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := slices.Collect(maps.Values(p.past))
-	for _, a := range p.accounts {
-		list = append(list, a.spend())
-	}
-	slices.SortFunc(list, func(a, b Spend) int { return cmp.Compare(a.Account, b.Account) })
-	return list
-}
-
-func (a *account) spend() Spend {
-	return Spend{
-		Account: a.id, Spent: rtb.Money(a.spent.Load()), SpentToday: rtb.Money(a.today()),
-		Day: time.Unix(a.dayStart, 0).UTC(),
-	}
-}
-
-// Restore tells a new Pacer what was spent before it began. Call it before the
-// first Assign: accounts that exist already are an error.
-func (p *Pacer) Restore(spends []Spend) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, s := range spends {
-		switch {
-		case s.Account == 0:
-			return fmt.Errorf("restore: spends[%d]: account: missing", i)
-		case s.SpentToday < 0 || s.Spent < s.SpentToday || int64(s.Spent) >= unlimited:
-			return fmt.Errorf("restore: %s: spent %s, of it today %s: out of range", s.Account, s.Spent, s.SpentToday)
-		case p.accounts[s.Account] != nil:
-			return fmt.Errorf("restore: %s: the account is in use", s.Account)
-		}
-	}
-	for _, s := range spends {
-		p.past[s.Account] = s
-	}
-	return nil
 }
