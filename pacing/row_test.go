@@ -158,7 +158,7 @@ func TestRowProperties(t *testing.T) {
 			}
 			switch rapid.IntRange(0, 4).Draw(t, "op") {
 			case 0, 1:
-				charged := b.granted - b.hand
+				charged, had := b.granted-b.hand, b.granted
 				a := ask(charged+rtb.Money(rapid.IntRange(0, 400).Draw(t, "wants")), total, daily, now)
 				g := r.Lease(node, now, a)
 				after := r.Clone()
@@ -180,8 +180,11 @@ func TestRowProperties(t *testing.T) {
 					(total > 0 && s.Spent+s.Leased > total || daily > 0 && s.Spent-s.Before+s.Leased > daily) {
 					t.Fatalf("leased more than the limits %d and %d a day: %+v, before %+v", total, daily, s, before)
 				}
-				if s.Spent != booked {
-					t.Fatalf("a lease spent: %+v", s)
+				if g.Granted < min(a.Granted, had) {
+					t.Fatalf("had %d, asked for %d, granted %d: money in hand was taken back", had, a.Granted, g.Granted)
+				}
+				if g.Granted < a.Granted && !(total > 0 && s.Spent+s.Leased >= total || daily > 0 && s.Spent-s.Before+s.Leased >= daily) {
+					t.Fatalf("asked for %d, granted %d, but the limits %d and %d a day leave more: %+v", a.Granted, g.Granted, total, daily, s)
 				}
 			case 2: // a charge, covered or not
 				amount := rtb.Money(rapid.IntRange(0, 100).Draw(t, "amount"))
