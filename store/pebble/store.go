@@ -178,7 +178,7 @@ func databaseOptions(opts Options) *engine.Options {
 		CacheSize:          opts.CacheBytes,
 		MemTableSize:       opts.memTable,
 		FormatMajorVersion: engine.FormatNewest,
-		Logger:             logger{},
+		Logger:             logger("profile database"),
 		// An upload is a burst of writes; more files at the top are better
 		// than readers and writers waiting for them to be merged.
 		L0CompactionThreshold: 4,
@@ -191,19 +191,19 @@ func databaseOptions(opts Options) *engine.Options {
 	return o
 }
 
-// logger passes on what the database has to complain of.
-type logger struct{}
+// logger passes on what the database of its name has to complain of.
+type logger string
 
 func (logger) Infof(string, ...any) {}
 
-func (logger) Errorf(format string, args ...any) {
-	slog.Error("profile database", "error", fmt.Sprintf(format, args...))
+func (l logger) Errorf(format string, args ...any) {
+	slog.Error(string(l), "error", fmt.Sprintf(format, args...))
 }
 
 // Fatalf must not return: the database can no longer write its log and would
 // lose what it acknowledges.
-func (logger) Fatalf(format string, args ...any) {
-	panic("profile database: " + fmt.Sprintf(format, args...))
+func (l logger) Fatalf(format string, args ...any) {
+	panic(string(l) + ": " + fmt.Sprintf(format, args...))
 }
 
 // load reads into memory what is not about single users.
