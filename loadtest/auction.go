@@ -33,6 +33,7 @@ type seatBid struct {
 	CID    string          `json:"cid"`
 	CRID   string          `json:"crid"`
 	DealID string          `json:"dealid"`
+	Tactic string          `json:"tactic"`
 	W      int             `json:"w"`
 	H      int             `json:"h"`
 	MType  int             `json:"mtype"`
@@ -84,6 +85,7 @@ type contender struct {
 	bid       *seatBid
 	seat      string
 	slot      *Slot
+	line      *line // whose money it is
 	price     rtb.Money
 	floor     rtb.Money
 	deal      *Deal // nil in the open auction

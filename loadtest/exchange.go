@@ -51,6 +51,12 @@ type ExchangeConfig struct {
 	SimulatedTime bool
 	Speed         float64
 
+	// Admin is the bidder's admin API, such as "http://127.0.0.1:8081": its
+	// books are held against the truth. Empty means none. Settle is how long to
+	// wait at the end for the books to be complete.
+	Admin  string
+	Settle time.Duration
+
 	Profile  io.Writer // share of the auctions in each quarter of an hour of the day; nil means none
 	Progress io.Writer // one line a second; nil means none
 	Log      io.Writer // training log, one JSON line for each impression shown; nil means none
@@ -68,6 +74,7 @@ func DefaultExchangeConfig() ExchangeConfig {
 		Notices:     true,
 		NoticeConns: 64,
 		Fates:       DefaultNoticeFates(),
+		Settle:      30 * time.Second,
 	}
 }
 
@@ -101,6 +108,8 @@ func (c ExchangeConfig) Validate() error {
 	check(c.Speed >= 0 && c.Speed <= 1e6, "speed: must be between 0 and 1,000,000")
 	check(c.Speed == 0 || !c.SimulatedTime, "speed: has no meaning when the bidder follows the simulated time")
 	check(c.Speed == 0 || c.Rate == 0, "speed: the rate follows from it, so only one of them may be given")
+	check(c.Admin == "" || c.Notices, "admin: without notices there are no books to compare")
+	check(c.Settle >= 0, "settle: must not be negative")
 	errs = append(errs, c.Fates.Validate())
 	return errors.Join(errs...)
 }
@@ -124,8 +133,15 @@ func RunExchange(ctx context.Context, cfg ExchangeConfig) (*Scorecard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the bidder: %w", err)
 	}
-	x := newExchangeRun(ctx, cfg, base)
+	x := newExchangeRun(cfg, base)
+	if cfg.Admin != "" {
+		if err := x.readAdmin(ctx); err != nil {
+			return nil, err
+		}
+		defer x.admin.close()
+	}
 
+	told := ctx
 	if cfg.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, cfg.Duration)
@@ -135,6 +151,12 @@ func RunExchange(ctx context.Context, cfg ExchangeConfig) (*Scorecard, error) {
 	defer stop(nil)
 
 	x.began = time.Now()
+	if x.admin != nil {
+		if err := x.startWatch(told); err != nil {
+			return nil, err
+		}
+	}
+	x.startNotices(told)
 	progress := x.startProgress()
 	var group sync.WaitGroup
 	for range cfg.Conns {
@@ -146,6 +168,9 @@ func RunExchange(ctx context.Context, cfg ExchangeConfig) (*Scorecard, error) {
 	}
 	group.Wait()
 	took := time.Since(x.began)
+	if x.watch != nil {
+		x.watch.finish(told)
+	}
 	if x.notices != nil {
 		x.notices.finish()
 	}
@@ -163,27 +188,32 @@ func RunExchange(ctx context.Context, cfg ExchangeConfig) (*Scorecard, error) {
 			return nil, err
 		}
 	}
-	return x.tally.finish(took), nil
+	return x.score(told, took)
 }
 
 // exchangeRun is what the connections of a run share.
 type exchangeRun struct {
 	cfg      ExchangeConfig
+	base     endpoint
 	traffic  *Traffic
 	market   *Market
 	timeline timeline
 	targets  map[string]endpoint // by exchange
 	tally    *tally
-	notices  *notifier // nil when none are sent
-	log      *sequence // nil without a log
+	books    *books
+	people   *people
+	oracle   *oracle
+	notices  *notifier             // nil when none are sent
+	log      *sequence             // nil without a log
+	admin    *adminAPI             // nil without one
+	watch    *watch                // nil without admin
+	billing  map[string]NoticeKind // by exchange, where a document says so
 	next     atomic.Int64
 	quarters [96]atomic.Int64 // auctions by quarter of an hour of the day, UTC
 	began    time.Time
 }
 
-// newExchangeRun makes a run whose notices outlast its duration, though not
-// told: when that ends, what fails is not tried again.
-func newExchangeRun(told context.Context, cfg ExchangeConfig, base endpoint) *exchangeRun {
+func newExchangeRun(cfg ExchangeConfig, base endpoint) *exchangeRun {
 	if cfg.Start.IsZero() {
 		cfg.Start = DefaultStart
 	}
@@ -195,6 +225,10 @@ func newExchangeRun(told context.Context, cfg ExchangeConfig, base endpoint) *ex
 	}
 	x := &exchangeRun{
 		cfg:      cfg,
+		base:     base,
+		books:    newBooks(nil),
+		people:   newPeople(nil),
+		oracle:   newOracle(cfg.Seed),
 		traffic:  NewTraffic(TrafficConfig{Seed: cfg.Seed, Users: cfg.Users, Exchanges: cfg.Exchanges, Auction: cfg.Auction, TMax: cfg.TMax}),
 		market:   NewMarket(cfg.Seed),
 		timeline: newTimeline(cfg.Start, cfg.Step, cfg.Span, cfg.Auctions, cfg.SimulatedTime || cfg.Speed > 0),
@@ -207,41 +241,10 @@ func newExchangeRun(told context.Context, cfg ExchangeConfig, base endpoint) *ex
 		target.path = prefix + "/bid/" + name
 		x.targets[name] = target
 	}
-	if cfg.Notices {
-		x.notices = newNotifier(told, base, prefix, &x.cfg, x.tally)
-	}
 	if cfg.Log != nil {
 		x.log = newSequence(cfg.Log)
 	}
 	return x
-}
-
-// startProgress prints until the function it returns is called.
-func (x *exchangeRun) startProgress() (stop func()) {
-	if x.cfg.Progress == nil {
-		return func() {}
-	}
-	done := make(chan struct{})
-	var group sync.WaitGroup
-	group.Go(func() {
-		ticker := time.NewTicker(time.Second)
-		defer ticker.Stop()
-		var last moment
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				now := x.tally.moment()
-				printProgress(x.cfg.Progress, time.Since(x.began), last, now)
-				last = now
-			}
-		}
-	})
-	return func() {
-		close(done)
-		group.Wait()
-	}
 }
 
 // connection sends one bid request at a time until the run ends.

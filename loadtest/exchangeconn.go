@@ -28,6 +28,7 @@ type exchangeConn struct {
 	request []byte
 	answer  bidAnswer
 	out     outcome
+	asked   time.Time // when the request was sent, in real time
 	told    []*notice
 	log     []byte
 }
@@ -50,6 +51,7 @@ func (c *exchangeConn) auction(i int, now time.Time) error {
 				c.out.views = append(c.out.views, x.market.show(o, won))
 			}
 		}
+		c.consult()
 	}
 	x.tally.add(&c.out)
 	if x.notices != nil {
@@ -79,9 +81,9 @@ func (c *exchangeConn) ask() {
 		now = o.Time
 	}
 	c.request = target.appendRequestAt(c.request[:0], o.Body, plain, now)
-	sent := time.Now()
-	reply, err := c.wire.do(c.request, sent.Add(o.TMax+c.run.cfg.Grace))
-	c.out.latency = time.Since(sent)
+	c.asked = time.Now()
+	reply, err := c.wire.do(c.request, c.asked.Add(o.TMax+c.run.cfg.Grace))
+	c.out.latency = time.Since(c.asked)
 	if err != nil {
 		c.out.problem = problemOf(err)
 		return
@@ -106,7 +108,9 @@ func (c *exchangeConn) ask() {
 	for i := range c.answer.SeatBid {
 		seat := &c.answer.SeatBid[i]
 		for j := range seat.Bid {
-			c.out.contenders = append(c.out.contenders, admit(o, &seat.Bid[j], seat.Seat, c.answer.Cur))
+			bid := admit(o, &seat.Bid[j], seat.Seat, c.answer.Cur)
+			bid.line = c.run.books.of(&seat.Bid[j])
+			c.out.contenders = append(c.out.contenders, bid)
 		}
 	}
 }
@@ -134,10 +138,19 @@ func (m *Market) react(o *Offer, s *Slot, ad *Ad) (clicked, converted bool) {
 	return clicked, clicked && d.chance(m.Conversion(o, ad))
 }
 
+// pageOf are the dice of the page that an impression is on.
+func (m *Market) pageOf(s *Slot) dice { return dice(scramble(m.seed^0x7368_6f77, s.seed)) }
+
+// shows reports whether an impression would be shown, whoever wins it.
+func (m *Market) shows(s *Slot) bool {
+	d := m.pageOf(s)
+	return d.chance(shownShare)
+}
+
 // show draws what a person does with an impression.
 func (m *Market) show(o *Offer, won *contender) view {
 	v := view{won: won}
-	d := dice(scramble(m.seed^0x7368_6f77, won.slot.seed))
+	d := m.pageOf(won.slot)
 	if v.shown = d.chance(shownShare); !v.shown {
 		return v
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"bidwell/rtb"
 )
 
 // ExchangeLimits are what a run of the market must hold to pass. A negative
@@ -16,12 +18,22 @@ type ExchangeLimits struct {
 	MaxViolations    int
 	MaxFailedNotices int
 	MaxP99           time.Duration
+
+	// With the bidder's books: how far they may be off what it was told, how
+	// much budgets may be overrun, and impressions beyond a frequency cap that
+	// it had to know of.
+	MaxDifference, MaxOverspend rtb.Money
+	MaxCapFaults                int
+	MinUsed                     float64 // share of each daily budget with demand
+	MaxOffPlan                  float64 // deviation from the plan, as a share of the daily budget
+	MinClickRatio               float64 // clicks for the money against the oracle's
 }
 
-// DefaultExchangeLimits allow no bid that breaks a rule of its auction, and
-// nothing else limits.
+// DefaultExchangeLimits allow no bid that breaks a rule of its auction, no
+// error in the books, no overspend and nothing beyond a frequency cap that the
+// bidder had to know of; nothing else limits.
 func DefaultExchangeLimits() ExchangeLimits {
-	return ExchangeLimits{MaxLate: -1, MaxErrors: -1, MaxFailedNotices: -1}
+	return ExchangeLimits{MaxLate: -1, MaxErrors: -1, MaxFailedNotices: -1, MaxOffPlan: -1}
 }
 
 // Check reports every limit that does not hold.
@@ -55,6 +67,30 @@ func (l ExchangeLimits) Check(c *Scorecard) error {
 	}
 	if p99 := time.Duration(c.P99 * float64(time.Millisecond)); l.MaxP99 > 0 && p99 > l.MaxP99 {
 		fail("p99 is %v, want at most %v", p99, l.MaxP99)
+	}
+	faults := 0
+	for _, f := range c.Frequency {
+		faults += f.Faults
+	}
+	if l.MaxCapFaults >= 0 && faults > l.MaxCapFaults {
+		fail("%d impressions beyond a frequency cap, want at most %d", faults, l.MaxCapFaults)
+	}
+	if c.Oracle.Ratio < l.MinClickRatio {
+		fail("clicks for the money are %.4f of the oracle's, want at least %.4f", c.Oracle.Ratio, l.MinClickRatio)
+	}
+	if b := c.Books; b != nil {
+		if l.MaxDifference >= 0 && b.difference > l.MaxDifference {
+			fail("the books are off by %s, want at most %s", b.difference, l.MaxDifference)
+		}
+		if l.MaxOverspend >= 0 && b.overspend > l.MaxOverspend {
+			fail("overspend of %s, want at most %s", b.overspend, l.MaxOverspend)
+		}
+		if b.MinUsed < l.MinUsed {
+			fail("a daily budget is used to %.4f, want at least %.4f", b.MinUsed, l.MinUsed)
+		}
+		if l.MaxOffPlan >= 0 && b.MaxOffPlan > l.MaxOffPlan {
+			fail("spend is %.4f of a daily budget off the plan, want at most %.4f", b.MaxOffPlan, l.MaxOffPlan)
+		}
 	}
 	return errors.Join(errs...)
 }

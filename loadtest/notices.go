@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"bidwell/rtb"
 )
 
 // NoticeKind is why an address is called.
@@ -162,11 +160,14 @@ func (n *notifier) take() *notice {
 	}
 }
 
-// clock is the simulated time.
-func (n *notifier) clock() int64 {
+// timesOf are between which times of the bidder's clock a notice arrived.
+func (n *notifier) timesOf(one *notice, sent time.Time) (from, until time.Time) {
+	if !n.simulated {
+		return sent, time.Now()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.now
+	return time.Unix(0, one.due), time.Unix(0, n.now)
 }
 
 func (n *notifier) deliverAll() {
@@ -191,7 +192,7 @@ func (n *notifier) deliverAll() {
 				n.convert(one, answer.location)
 			}
 			if one.charge != nil {
-				one.charge.told(one, sent, n)
+				one.charge.tell(n.timesOf(one, sent))
 			}
 			n.done(one, false, nil)
 		case err == nil && answer.status < 500 && answer.status != 429:
@@ -216,7 +217,7 @@ func (n *notifier) done(one *notice, again bool, err error) {
 		n.tally.retried(one.kind)
 	default:
 		if err != nil && one.charge != nil {
-			one.charge.failed(one.unsure)
+			one.charge.fail(one.unsure)
 		}
 		n.tally.notice(one.kind, err)
 	}
@@ -373,14 +374,3 @@ func (h *noticeHeap) pop() *notice {
 	*h = s
 	return first
 }
-
-// charge is what an impression costs, spent by the first copy of its billing
-// notice that comes with its price.
-type charge struct {
-	price rtb.Money
-	paid  atomic.Bool
-}
-
-func (c *charge) told(_ *notice, _ time.Time, _ *notifier) { c.paid.Store(true) }
-
-func (c *charge) failed(bool) {}

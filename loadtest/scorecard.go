@@ -45,6 +45,11 @@ type Scorecard struct {
 	Creatives []Share           `json:"creatives"` // by campaign and creative, as bids name them
 	Formats   map[string]*Share `json:"formats"`
 	Exchanges map[string]*Share `json:"exchanges"`
+
+	Truth     []LineTruth               `json:"truth"`     // by line item, as bids name it or as its document does
+	Frequency map[string]FrequencyTruth `json:"frequency"` // by what caps count; empty without documents
+	Oracle    OracleTruth               `json:"oracle"`
+	Books     *BooksTruth               `json:"books,omitempty"` // nil without the bidder's admin API
 }
 
 // NoticeCount is what became of the notices of a kind.

@@ -116,7 +116,27 @@ func (c *Scorecard) WriteText(w io.Writer) error {
 		}
 		p.linef("creative     %s of %s: %s", s.CRID, s.CID, s.text())
 	}
+	c.writeTruth(p)
 	return p.err
+}
+
+// writeTruth writes what the simulator alone knows.
+func (c *Scorecard) writeTruth(p *printer) {
+	var charged, delivered, unsure rtb.Money
+	for i := range c.Truth {
+		charged, delivered, unsure = charged+c.Truth[i].charged, delivered+c.Truth[i].delivered, unsure+c.Truth[i].unsure
+	}
+	p.linef("truth        charged %s with fees, of which notices told %s, and perhaps %s", charged, delivered, unsure)
+	for _, per := range slices.Sorted(maps.Keys(c.Frequency)) {
+		f := c.Frequency[per]
+		p.linef("caps         per %s: %d impressions beyond the cap, %d of them the bidder had to know of", per, f.Over, f.Faults)
+	}
+	if o := c.Oracle; o.Bought > 0 {
+		p.linef("oracle       %.2f clicks to be expected, %.2f for one who knows all: %.4f (%d offers, %d bought)", o.Clicks, o.Best, o.Ratio, o.Offers, o.Bought)
+	}
+	if c.Books != nil {
+		c.Books.writeText(p)
+	}
 }
 
 // fates is what befell notices, where anything did.

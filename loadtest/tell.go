@@ -57,17 +57,24 @@ func (c *exchangeConn) teller(i int, b *contender) *teller {
 
 // win sends what follows a win; v is nil when the ad was not shown.
 func (t *teller) win(b *contender, v *view) {
-	if v == nil {
-		t.send(NoticeWin, 0, b.bid.NURL, 0, nil)
-		return
-	}
 	c := t.conn
+	x := c.run
 	trackers, err := ParseTrackers(b.ad.Media, b.adm)
 	if err != nil {
-		c.run.tally.notice(NoticeImpression, err)
+		x.tally.notice(NoticeImpression, err)
 	}
-	spends := billing(b, &trackers)
-	money := &charge{price: b.clearing}
+	spends, ok := x.billing[c.offer.Exchange]
+	if !ok {
+		spends = billing(b, &trackers)
+	}
+	var money *charge
+	if v != nil || spends == NoticeWin {
+		money = x.books.charge(b.line, b.clearing)
+	}
+	if v != nil {
+		money.shown = &exposure{line: b.line, creative: b.bid.CRID, at: c.offer.Time.UnixNano(), answered: c.asked.Add(c.out.latency).UnixNano()}
+		x.people.see(x.books, c.offer.User.Index, money.shown, c.asked.UnixNano())
+	}
 	of := func(kind NoticeKind) *charge {
 		if kind == spends {
 			return money
@@ -75,6 +82,9 @@ func (t *teller) win(b *contender, v *view) {
 		return nil
 	}
 	t.send(NoticeWin, 0, b.bid.NURL, 0, of(NoticeWin))
+	if v == nil {
+		return
+	}
 	t.macros.ImpTime = c.offer.Time
 	t.render(NoticeImpression, 0, trackers.Impression, viewedAfter, of(NoticeImpression))
 	t.send(NoticeBill, 0, b.bid.BURL, viewedAfter, of(NoticeBill))

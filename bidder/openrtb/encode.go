@@ -148,6 +148,9 @@ func appendBid(dst []byte, bid *rtb.Bid, f *Form) []byte {
 
 	dst = append(dst, `,"cid":"`...)
 	dst = strconv.AppendUint(dst, uint64(bid.LineItem.Campaign), 10)
+	// What the buyer's reports know a bid by: the line item.
+	dst = append(dst, `","tactic":"`...)
+	dst = strconv.AppendUint(dst, uint64(bid.LineItem.ID), 10)
 	dst = append(dst, `","crid":`...)
 	if f.MaxCRID > 0 && len(c.Key) > f.MaxCRID {
 		dst = append(dst, '"')

@@ -34,7 +34,7 @@ var mayImport = map[string]string{
 	"store/storetest":    "*",
 	"loadtest":           "rtb pacing models",
 	"cmd/bidwell":        "*",
-	"cmd/loadtest":       "loadtest",
+	"cmd/loadtest":       "rtb loadtest",
 }
 
 func TestImportsGoOneWay(t *testing.T) {

@@ -10,12 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"bidwell/loadtest"
+	"bidwell/rtb"
 )
 
 func newExchangeCommand() *cobra.Command {
 	cfg, limits := loadtest.DefaultExchangeConfig(), loadtest.DefaultExchangeLimits()
 	var (
 		auction, start, logFile, creatives, priceKeys, profile string
+		difference, overspend                                  string
 		dry, asJSON                                            bool
 	)
 	cmd := &cobra.Command{
@@ -26,11 +28,16 @@ calls the notices, pixels and clicks of what was won, and prints a scorecard. Wh
 follow from --seed alone, so two runs differ only where the answers do. Notice addresses may name any host: they are called
 at --url. Notices may be late, lost, repeated, or tell no price, each by its own draw from the seed. Fails when a limit does not hold; a bid that breaks a rule of its auction always does unless --max-violations says so.
 
+With --admin the bidder's books are read, too: what it booked must be what the notices that it acknowledged said, to the last
+unit, no budget may be overrun on any day of its advertiser, and no person may see more than a frequency cap allows, as far as
+the bidder had been told. Notices that may have come although nobody answered may be booked or not.
+
 With --log every impression shown becomes a line of a training log for "bidwell model train --in FILE". With --dry there is no
 bidder: ads from --creatives are shown at random, clicked by the same hidden truth, until --auctions rows are written.`,
 		Example: `  loadtest exchange --url http://localhost:8080 --rate 500 --duration 1m
   loadtest exchange --auctions 100000 --seed 7 --auction second --json --min-bids 1000
-  loadtest exchange --auctions 1000000 --simulated-time --span 24h --notice-loss 0.05 --notice-duplicate 0.05 --notice-late 0.1
+  loadtest exchange --auctions 1000000 --simulated-time --span 24h --notice-loss 0.05 --notice-duplicate 0.05 --notice-late 0.1 \
+    --admin http://127.0.0.1:8081
   loadtest exchange --dry --auctions 300000 --log clicks.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -54,6 +61,14 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 			if dry && logFile == "" {
 				return errors.New("--dry writes a training log and nothing else: name its file with --log")
 			}
+			for _, limit := range []struct {
+				flag, text string
+				to         *rtb.Money
+			}{{"max-difference", difference, &limits.MaxDifference}, {"max-overspend", overspend, &limits.MaxOverspend}} {
+				if *limit.to, err = rtb.ParseMoney(limit.text); err != nil {
+					return fmt.Errorf("--%s: %w", limit.flag, err)
+				}
+			}
 			var log io.Writer
 			out := cmd.OutOrStdout()
 			if logFile == "-" {
@@ -71,13 +86,13 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 			}
 			cfg.Log, cfg.Progress = log, cmd.ErrOrStderr()
 			card, err := loadtest.RunExchange(cmd.Context(), cfg)
-			if err != nil {
+			if card == nil {
 				return err
 			}
 			if asJSON {
-				err = printJSON(out, card)
+				err = errors.Join(err, printJSON(out, card))
 			} else {
-				err = card.WriteText(out)
+				err = errors.Join(err, card.WriteText(out))
 			}
 			return errors.Join(err, limits.Check(card))
 		},
@@ -122,6 +137,14 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 	flags.IntVar(&limits.MaxViolations, "max-violations", limits.MaxViolations, "fail with more bids that break a rule of their auction; -1 no limit")
 	flags.IntVar(&limits.MaxFailedNotices, "max-failed-notices", limits.MaxFailedNotices, "fail with more failed notices")
 	flags.DurationVar(&limits.MaxP99, "max-p99", 0, "fail when p99 of the time to answer is higher")
+	flags.StringVar(&cfg.Admin, "admin", "", "the bidder's admin API, such as http://127.0.0.1:8081: compare its books, budgets and caps with the truth")
+	flags.DurationVar(&cfg.Settle, "settle", cfg.Settle, "how long to wait at the end for its books to agree")
+	flags.StringVar(&difference, "max-difference", "0", "fail when its books are off by more of the account currency than this; -1 no limit")
+	flags.StringVar(&overspend, "max-overspend", "0", "fail when budgets are overrun by more than this; -1 no limit")
+	flags.IntVar(&limits.MaxCapFaults, "max-cap-faults", limits.MaxCapFaults, "fail with more impressions beyond a frequency cap that the bidder had to know of; -1 no limit")
+	flags.Float64Var(&limits.MinUsed, "min-used", 0, "fail when a daily budget with demand is used to a smaller share")
+	flags.Float64Var(&limits.MaxOffPlan, "max-off-plan", limits.MaxOffPlan, "fail when spend is further off the plan, as a share of the daily budget; -1 no limit")
+	flags.Float64Var(&limits.MinClickRatio, "min-click-ratio", 0, "fail when the clicks for the money are a smaller share of the oracle's")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
