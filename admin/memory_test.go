@@ -13,6 +13,10 @@ import (
 type memory struct {
 	version uint64
 	kinds   map[string]map[string][]byte
+
+	// Of what was put: the number and the version.
+	editions map[[2]string][2]uint64
+	last     uint32
 }
 
 func (m *memory) Version(context.Context) (uint64, error) { return m.version, nil }
@@ -33,7 +37,11 @@ func (m *memory) List(_ context.Context, kind, after string, limit int, each fun
 		if limit--; limit < 0 {
 			return nil
 		}
-		if err := each(id, uint32(i+1), 1, m.kinds[kind][id]); err != nil {
+		number, version := uint32(i+1), uint64(1)
+		if e, ok := m.editions[[2]string{kind, id}]; ok {
+			number, version = uint32(e[0]), e[1]
+		}
+		if err := each(id, number, version, m.kinds[kind][id]); err != nil {
 			return err
 		}
 	}
@@ -46,11 +54,23 @@ func (m *memory) Put(_ context.Context, kind, id string, body []byte, _ uint64) 
 	}
 	m.kinds[kind][id] = body
 	m.version++
-	return 1, m.version, nil
+	if m.editions == nil {
+		m.editions = map[[2]string][2]uint64{}
+	}
+	at := [2]string{kind, id}
+	e, ok := m.editions[at]
+	if !ok {
+		m.last++
+		e[0] = uint64(m.last)
+	}
+	m.editions[at] = [2]uint64{e[0], m.version}
+	return uint32(e[0]), m.version, nil
 }
 
 func (m *memory) Delete(_ context.Context, kind, id string, _ uint64) error {
 	delete(m.kinds[kind], id)
+	delete(m.editions, [2]string{kind, id})
+	m.version++
 	return nil
 }
 
