@@ -1,15 +1,12 @@
 package admin
 
 import (
-	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"reflect"
-	"slices"
 	"time"
 
 	"bidwell/rtb"
@@ -169,63 +166,4 @@ func (s *Server) writeError(w http.ResponseWriter, err error) {
 		return
 	}
 	problem(w, http.StatusInternalServerError, err.Error())
-}
-
-type explainInput struct {
-	Body struct {
-		Exchange string          `json:"exchange" minLength:"1" maxLength:"64" example:"generic" doc:"As in POST /bid/{exchange}"`
-		Request  json.RawMessage `json:"request" doc:"An OpenRTB bid request"`
-	}
-}
-
-type explainOutput struct{ Body rtb.Explanation }
-
-func (s *Server) registerExplain() {
-	huma.Register(s.api, huma.Operation{
-		OperationID: "explain", Method: http.MethodPost, Path: "/v1/explain", Tags: []string{"explain"},
-		Summary:     "Explain a decision",
-		Description: "Decides on a bid request as the bidder does, without bidding, and says for every line item which rule stopped it or what it would bid.",
-		Errors:      []int{400, 404, 413, 415, 422, 501}, MaxBodyBytes: s.cfg.MaxBody + 1,
-	}, func(_ context.Context, in *explainInput) (*explainOutput, error) {
-		if s.parts.Explain == nil {
-			return nil, huma.Error501NotImplemented("this process does not bid")
-		}
-		explanation, err := s.parts.Explain(in.Body.Exchange, in.Body.Request)
-		if errors.Is(err, rtb.ErrNotFound) {
-			return nil, huma.Error404NotFound(fmt.Sprintf("there is no exchange %q", in.Body.Exchange))
-		} else if err != nil {
-			return nil, huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{Location: "body.request", Message: err.Error()})
-		}
-		if explanation.Imps == nil {
-			explanation.Imps = []rtb.ImpExplanation{}
-		}
-		return &explainOutput{Body: explanation}, nil
-	})
-}
-
-type problemsOutput struct {
-	Body struct {
-		Problems []Problem `json:"problems" nullable:"false"`
-	}
-}
-
-func (s *Server) registerProblems() {
-	huma.Register(s.api, huma.Operation{
-		OperationID: "list-problems", Method: http.MethodGet, Path: "/v1/problems", Tags: []string{"problems"},
-		Summary:     "List problems",
-		Description: "Documents that should take part in bidding and do not, and why. The others serve on.",
-		Errors:      []int{500},
-	}, func(ctx context.Context, _ *struct{}) (*problemsOutput, error) {
-		problems, err := s.compiler.Problems(ctx)
-		if err != nil {
-			return nil, s.problem(err)
-		}
-		out := &problemsOutput{}
-		out.Body.Problems = append([]Problem{}, problems...)
-		if s.parts.ExchangeProblems != nil {
-			out.Body.Problems = append(out.Body.Problems, s.parts.ExchangeProblems()...)
-			slices.SortStableFunc(out.Body.Problems, func(a, b Problem) int { return cmp.Compare(a.Kind, b.Kind) })
-		}
-		return out, nil
-	})
 }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"bidwell/rtb"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // Compiler turns documents into line items. Its method LineItems is what
@@ -115,4 +118,31 @@ func (c *Compiler) report(version uint64, problems []Problem) {
 		}
 	}
 	c.version, c.problems, c.logged = version, problems, logged
+}
+
+type problemsOutput struct {
+	Body struct {
+		Problems []Problem `json:"problems" nullable:"false"`
+	}
+}
+
+func (s *Server) registerProblems() {
+	huma.Register(s.api, huma.Operation{
+		OperationID: "list-problems", Method: http.MethodGet, Path: "/v1/problems", Tags: []string{"problems"},
+		Summary:     "List problems",
+		Description: "Documents that should take part in bidding and do not, and why. The others serve on.",
+		Errors:      []int{500},
+	}, func(ctx context.Context, _ *struct{}) (*problemsOutput, error) {
+		problems, err := s.compiler.Problems(ctx)
+		if err != nil {
+			return nil, s.problem(err)
+		}
+		out := &problemsOutput{}
+		out.Body.Problems = append([]Problem{}, problems...)
+		if s.parts.ExchangeProblems != nil {
+			out.Body.Problems = append(out.Body.Problems, s.parts.ExchangeProblems()...)
+			slices.SortStableFunc(out.Body.Problems, func(a, b Problem) int { return cmp.Compare(a.Kind, b.Kind) })
+		}
+		return out, nil
+	})
 }
