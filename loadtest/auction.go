@@ -13,12 +13,14 @@ import (
 // bidAnswer is what the simulator reads of a bid response. Whether the rest
 // keeps to the specification is for conform to say.
 type bidAnswer struct {
-	ID      string `json:"id"`
-	Cur     string `json:"cur"`
-	SeatBid []struct {
-		Seat string    `json:"seat"`
-		Bid  []seatBid `json:"bid"`
-	} `json:"seatbid"`
+	ID      string       `json:"id"`
+	Cur     string       `json:"cur"`
+	SeatBid []answerSeat `json:"seatbid"`
+}
+
+type answerSeat struct {
+	Seat string    `json:"seat"`
+	Bid  []seatBid `json:"bid"`
 }
 
 type seatBid struct {
@@ -41,11 +43,19 @@ type seatBid struct {
 
 // markup is the text of adm.
 func (b *seatBid) markup() string {
-	var text string
-	if json.Unmarshal(b.Adm, &text) == nil {
+	if text, ok := unquote(string(b.Adm)); ok {
 		return text
 	}
 	return string(b.Adm)
+}
+
+// hasMarkup reports whether adm says anything.
+func (b *seatBid) hasMarkup() bool {
+	switch string(b.Adm) {
+	case "", `""`, "null":
+		return false
+	}
+	return true
 }
 
 // Loss reasons of OpenRTB, list "loss reason codes".
@@ -90,7 +100,6 @@ type contender struct {
 	floor     rtb.Money
 	deal      *Deal // nil in the open auction
 	ad        Ad
-	adm       string
 	loss      int    // a loss reason, zero for the winner
 	violation string // the rule it broke, empty when none
 	clearing  rtb.Money
@@ -99,7 +108,7 @@ type contender struct {
 
 // admit reads a bid and judges whether it may take part.
 func admit(o *Offer, bid *seatBid, seat, currency string) contender {
-	c := contender{bid: bid, seat: seat, adm: bid.markup()}
+	c := contender{bid: bid, seat: seat}
 	for i := range o.Slots {
 		if o.Slots[i].ID == bid.ImpID {
 			c.slot = &o.Slots[i]
@@ -113,7 +122,7 @@ func admit(o *Offer, bid *seatBid, seat, currency string) contender {
 		return refuse(lossInvalid, "unknown-imp")
 	}
 	s := c.slot
-	c.ad = Ad{LineItem: bid.CID, Creative: bid.CRID, Media: mediaOf(bid.MType, c.adm)}
+	c.ad = Ad{LineItem: bid.CID, Creative: bid.CRID, Media: mediaOf(bid)}
 	c.price, c.floor = rtb.FromCPM(bid.Price), s.Floor
 	if bid.DealID != "" {
 		if s.Deal == nil || s.Deal.ID != bid.DealID {
@@ -134,7 +143,7 @@ func admit(o *Offer, bid *seatBid, seat, currency string) contender {
 		return refuse(lossBelowFloor, "below-floor")
 	case bid.CRID == "":
 		return refuse(lossNoCreative, "no-creative-id")
-	case c.adm == "":
+	case !bid.hasMarkup():
 		return refuse(lossNoMarkup, "no-markup")
 	}
 	switch {
@@ -167,11 +176,11 @@ func (s *Slot) offers(size rtb.Size) bool {
 }
 
 // mediaOf is mtype, or where that is absent what the markup looks like.
-func mediaOf(mtype int, adm string) rtb.Media {
-	if mtype >= 1 && mtype <= 4 {
-		return rtb.Media(mtype)
+func mediaOf(bid *seatBid) rtb.Media {
+	if bid.MType >= 1 && bid.MType <= 4 {
+		return rtb.Media(bid.MType)
 	}
-	switch adm = strings.TrimSpace(adm); {
+	switch adm := strings.TrimSpace(bid.markup()); {
 	case strings.HasPrefix(adm, "{"):
 		return rtb.Native
 	case strings.Contains(adm[:min(len(adm), 200)], "<VAST"):
@@ -260,8 +269,11 @@ func readAnswer(o *Offer, body []byte, answer *bidAnswer) error {
 	if len(body) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(body, answer); err != nil {
-		return fmt.Errorf("answer: %w", err)
+	if !scanAnswer(string(body), answer) {
+		*answer = bidAnswer{}
+		if err := json.Unmarshal(body, answer); err != nil {
+			return fmt.Errorf("answer: %w", err)
+		}
 	}
 	if len(answer.SeatBid) > 0 && answer.ID != string(o.ID[:]) {
 		return errWrongID

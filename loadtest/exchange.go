@@ -193,24 +193,25 @@ func RunExchange(ctx context.Context, cfg ExchangeConfig) (*Scorecard, error) {
 
 // exchangeRun is what the connections of a run share.
 type exchangeRun struct {
-	cfg      ExchangeConfig
-	base     endpoint
-	traffic  *Traffic
-	market   *Market
-	timeline timeline
-	targets  map[string]endpoint // by exchange
-	tally    *tally
-	books    *books
-	people   *people
-	oracle   *oracle
-	notices  *notifier             // nil when none are sent
-	log      *sequence             // nil without a log
-	admin    *adminAPI             // nil without one
-	watch    *watch                // nil without admin
-	billing  map[string]NoticeKind // by exchange, where a document says so
-	next     atomic.Int64
-	quarters [96]atomic.Int64 // auctions by quarter of an hour of the day, UTC
-	began    time.Time
+	cfg       ExchangeConfig
+	base      endpoint
+	traffic   *Traffic
+	market    *Market
+	timeline  timeline
+	targets   map[string]endpoint // by exchange
+	tally     *tally
+	books     *books
+	people    *people
+	oracle    *oracle
+	templates *templates
+	notices   *notifier             // nil when none are sent
+	log       *sequence             // nil without a log
+	admin     *adminAPI             // nil without one
+	watch     *watch                // nil without admin
+	billing   map[string]NoticeKind // by exchange, where a document says so
+	next      atomic.Int64
+	quarters  [96]atomic.Int64 // auctions by quarter of an hour of the day, UTC
+	began     time.Time
 }
 
 func newExchangeRun(cfg ExchangeConfig, base endpoint) *exchangeRun {
@@ -224,16 +225,17 @@ func newExchangeRun(cfg ExchangeConfig, base endpoint) *exchangeRun {
 		}
 	}
 	x := &exchangeRun{
-		cfg:      cfg,
-		base:     base,
-		books:    newBooks(nil),
-		people:   newPeople(nil),
-		oracle:   newOracle(cfg.Seed),
-		traffic:  NewTraffic(TrafficConfig{Seed: cfg.Seed, Users: cfg.Users, Exchanges: cfg.Exchanges, Auction: cfg.Auction, TMax: cfg.TMax}),
-		market:   NewMarket(cfg.Seed),
-		timeline: newTimeline(cfg.Start, cfg.Step, cfg.Span, cfg.Auctions, cfg.SimulatedTime || cfg.Speed > 0),
-		targets:  map[string]endpoint{},
-		tally:    newTally(cfg.Seed),
+		cfg:       cfg,
+		base:      base,
+		books:     newBooks(nil),
+		people:    newPeople(nil),
+		oracle:    newOracle(cfg.Seed),
+		templates: newTemplates(),
+		traffic:   NewTraffic(TrafficConfig{Seed: cfg.Seed, Users: cfg.Users, Exchanges: cfg.Exchanges, Auction: cfg.Auction, TMax: cfg.TMax}),
+		market:    NewMarket(cfg.Seed),
+		timeline:  newTimeline(cfg.Start, cfg.Step, cfg.Span, cfg.Auctions, cfg.SimulatedTime || cfg.Speed > 0),
+		targets:   map[string]endpoint{},
+		tally:     newTally(cfg.Seed),
 	}
 	prefix := strings.TrimRight(base.path, "/")
 	for _, name := range x.traffic.exchanges {

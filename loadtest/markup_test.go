@@ -1,7 +1,10 @@
 package loadtest
 
 import (
+	"encoding/json"
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"bidwell/rtb"
@@ -89,4 +92,82 @@ func FuzzAdmit(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The plain reader takes an answer as package json does, or not at all.
+func FuzzScanAnswer(f *testing.F) {
+	for _, text := range []string{bannerAnswer, nativeAnswer, videoAnswer, `{}`, `{"id":"x","seatbid":[{"seat":"s","bid":[{"price":-0.5,"adm":{"a":[1,"\n"]},"w":3,"ext":{"x":null}}]}],"cur":"USD"} `,
+		`{"ID":"x"}`, `{"id":"x","id":"y"}`, `{"id":"\u0041"}`, `{"price":01}`, `{"id":null}`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var plain, want bidAnswer
+		if !scanAnswer(string(body), &plain) {
+			return
+		}
+		if err := json.Unmarshal(body, &want); err != nil {
+			t.Fatalf("%q: read, but %v", body, err)
+		}
+		for _, seats := range [][]answerSeat{plain.SeatBid, want.SeatBid} {
+			for i := range seats {
+				if len(seats[i].Bid) == 0 { // nil or empty, nobody minds
+					seats[i].Bid = nil
+				}
+			}
+		}
+		if len(plain.SeatBid)+len(want.SeatBid) == 0 {
+			plain.SeatBid, want.SeatBid = nil, nil
+		}
+		if !reflect.DeepEqual(plain, want) {
+			t.Fatalf("%q: read %+v, want %+v", body, plain, want)
+		}
+	})
+}
+
+// Whatever stands in quotes is what package json says.
+func FuzzUnquote(f *testing.F) {
+	for _, text := range []string{`"a\"b\\\/\n"`, `"\u00e9"`, `""`, `"a`, `x`, "\"\xff\"", `"a" `} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		got, ok := unquote(raw)
+		var want string
+		if err := json.Unmarshal([]byte(raw), &want); (err == nil) != ok || got != want {
+			t.Fatalf("unquote(%q) = %q, %t, want %q, %v", raw, got, ok, want, err)
+		}
+	})
+}
+
+// What is remembered of a markup is what is in it.
+func TestTemplates(t *testing.T) {
+	c := newTemplates()
+	markups := []struct {
+		media rtb.Media
+		text  string
+	}{
+		{rtb.Banner, `<a href="https://b.example/e/click?t=TOKEN&amp;x=1"><img src='https://cdn.example/BIDID.png'></a><img src="https://b.example/e/view?t=TOKEN&p=${AUCTION_PRICE}">`},
+		{rtb.Banner, `<a href="https://b.example/e/click?t=TOKEN&amp;x=2"><img src='https://cdn.example/BIDID.png'></a><img src="https://b.example/e/view?t=TOKEN&p=${AUCTION_PRICE}">`},
+		{rtb.Video, `<VAST version="3.0"><Ad id="BIDID"><InLine><Impression><![CDATA[https://b.example/e/view?t=TOKEN]]></Impression><Creatives><Creative><Linear><TrackingEvents><Tracking event="start">https://b.example/e/video?t=TOKEN</Tracking></TrackingEvents></Linear></Creative></Creatives></InLine></Ad></VAST>`},
+		{rtb.Native, `{"native":{"link":{"url":"https://b.example/e/click?t=TOKEN"},"imptrackers":["https://b.example/e/view?t=TOKEN&b=BIDID"]}}`},
+		{rtb.Video, `<VAST><Ad id="BIDID">?t=TOKEN`},
+		{rtb.Banner, `<img src="https://b.example/no/token">`},
+	}
+	for round := range 3 {
+		for _, markup := range markups {
+			token, id := fmt.Sprintf("Tok-%d_abcdefgh", round), fmt.Sprintf("bid-id-%d", round)
+			text := strings.NewReplacer("TOKEN", token, "BIDID", id).Replace(markup.text)
+			raw, err := json.Marshal(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, wantErr := ParseTrackers(markup.media, text)
+			got, err := c.trackers(markup.media, &seatBid{ID: id, Adm: raw})
+			if (err != nil) != (wantErr != nil) || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s\n got %+v, %v\nwant %+v, %v", text, got, err, want, wantErr)
+			}
+		}
+	}
+	if len(c.known) != len(markups)-1 {
+		t.Errorf("%d markups are remembered, want %d", len(c.known), len(markups)-1)
+	}
 }

@@ -59,7 +59,7 @@ func (c *exchangeConn) teller(i int, b *contender) *teller {
 func (t *teller) win(b *contender, v *view) {
 	c := t.conn
 	x := c.run
-	trackers, err := ParseTrackers(b.ad.Media, b.adm)
+	trackers, err := x.templates.trackers(b.ad.Media, b.bid)
 	if err != nil {
 		x.tally.notice(NoticeImpression, err)
 	}
