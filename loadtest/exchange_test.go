@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -514,6 +515,17 @@ func TestExchangeEnds(t *testing.T) {
 	if err != nil || card.Seconds < .059 {
 		t.Fatalf("60 auctions at 1000 a second took %.3f s, want 0.059 at least; %v", card.Seconds, err)
 	}
+	var profile bytes.Buffer
+	card, err = RunExchange(t.Context(), testRun(bidder.URL, func(cfg *ExchangeConfig) {
+		cfg.Auctions, cfg.Span, cfg.Speed, cfg.Profile = 60, time.Hour, 36_000, &profile
+	}))
+	if err != nil || card.Seconds < .09 {
+		t.Fatalf("an hour at 36,000 times the speed took %.3f s, want almost 0.1 at least; %v", card.Seconds, err)
+	}
+	noon := strings.Split(profile.String(), "\n")[48:52]
+	if sum := strings.Count(profile.String(), "\n"); sum != 96 || slices.Contains(noon, "0.000000000") {
+		t.Errorf("a profile of %d lines, %v of them the hour after noon", sum, noon)
+	}
 }
 
 type brokenWriter struct{}
@@ -535,8 +547,8 @@ func TestExchangeFails(t *testing.T) {
 	if _, err := RunExchange(t.Context(), testRun("http://"+listener.Addr().String(), nil)); err == nil || !strings.Contains(err.Error(), "connect to the bidder") {
 		t.Errorf("nobody listens: %v", err)
 	}
-	_, err = RunExchange(t.Context(), ExchangeConfig{URL: "ftp://x", Exchanges: []string{"a/b"}, Rate: -1, Auction: "third"})
-	for _, field := range []string{"url", "exchange", "rate", "users", "auction", "conns"} {
+	_, err = RunExchange(t.Context(), ExchangeConfig{URL: "ftp://x", Exchanges: []string{"a/b"}, Rate: -1, Auction: "third", Span: -1, Speed: -1, Admin: "x", Settle: -1})
+	for _, field := range []string{"url", "exchange", "rate", "users", "auction", "conns", "span", "speed", "admin", "settle"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("a wrong config: error %q does not name %s", err, field)
 		}

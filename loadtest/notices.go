@@ -149,7 +149,9 @@ func (n *notifier) take() *notice {
 			n.ready[0] = nil
 			n.ready = n.ready[1:]
 			n.busy++
-			n.room.Signal()
+			if len(n.ready)+n.retrying <= n.limit {
+				n.room.Broadcast()
+			}
 			return one
 		}
 		if n.ending && n.busy+n.retrying+len(n.waiting) == 0 {

@@ -61,6 +61,10 @@ func TestExchangeCommandFails(t *testing.T) {
 		{"start", []string{"--start", "yesterday"}},
 		{"auction", []string{"--auction", "third", "--auctions", "1"}},
 		{"conns", []string{"--conns", "0", "--auctions", "1"}},
+		{"price keys", []string{"--price-key", "00", "--auctions", "1"}},
+		{"--max-overspend", []string{"--max-overspend", "much", "--auctions", "1"}},
+		{"profile", []string{"--profile-out", t.TempDir(), "--auctions", "1"}},
+		{"notice-loss", []string{"--notice-loss", "2", "--auctions", "1"}},
 	} {
 		if _, _, err := runExchange(t, tt.args...); err == nil || !strings.Contains(err.Error(), tt.named) {
 			t.Errorf("%v: error %v does not name %s", tt.args, err, tt.named)
