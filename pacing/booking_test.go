@@ -11,57 +11,33 @@ import (
 	"bidwell/rtb"
 )
 
-// memory keeps accounts while a test runs, and everything it was told.
-type memory struct {
-	position uint64
-	rows     map[rtb.AccountID]*pacing.Row
-	seen     map[rtb.BidID]pacing.Kinds
-	fail     error
+// failing are accounts whose store fails once it is told to.
+type failing struct {
+	*pacing.Memory
+	err error
 }
 
-func (m *memory) Book(_ context.Context, position uint64, notices []pacing.Notice) error {
-	for i := range notices {
-		n := &notices[i]
-		n.Seen = m.seen[n.Bid]
-		if position <= m.position {
-			n.Seen = ^pacing.Kinds(0)
-		}
-		if m.fail == nil {
-			m.seen[n.Bid] = n.After()
-			n.Book(m.row)
-		}
+func (f *failing) Book(ctx context.Context, position uint64, notices []pacing.Notice) error {
+	if f.err != nil {
+		return f.err
 	}
-	if m.fail == nil {
-		m.position = max(m.position, position)
-	}
-	return m.fail
-}
-
-func (m *memory) row(id rtb.AccountID) *pacing.Row {
-	if m.rows[id] == nil {
-		m.rows[id] = new(pacing.Row)
-	}
-	return m.rows[id]
-}
-
-func (m *memory) Position(context.Context) (uint64, error) { return m.position, nil }
-
-func (m *memory) Lease(_ context.Context, node uint32, now time.Time, asks []pacing.Ask) (grants []pacing.Grant, err error) {
-	for _, a := range asks {
-		grants = append(grants, m.row(a.Account).Lease(node, now, a))
-	}
-	return grants, nil
-}
-
-func (m *memory) Statements(_ context.Context, now time.Time) (list []pacing.Statement, err error) {
-	for id, r := range m.rows {
-		list = append(list, r.Statement(id, now))
-	}
-	return list, nil
+	return f.Memory.Book(ctx, position, notices)
 }
 
 func TestLedger(t *testing.T) {
-	accounts := &memory{rows: map[rtb.AccountID]*pacing.Row{}, seen: map[rtb.BidID]pacing.Kinds{}}
+	accounts := &failing{Memory: pacing.NewMemory()}
+	spent := func(id rtb.AccountID) rtb.Money {
+		list, err := accounts.Statements(t.Context(), monday)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range list {
+			if s.Account == id {
+				return s.Spent
+			}
+		}
+		return 0
+	}
 	type told struct {
 		e    rtb.EventType
 		seen pacing.Kinds
@@ -114,7 +90,7 @@ func TestLedger(t *testing.T) {
 			t.Errorf("%s: told %v, want %v", s.name, heard, s.told)
 		}
 		for of, want := range map[rtb.Measure]rtb.Money{rtb.OfMoney: s.money, rtb.OfImpressions: s.imps, rtb.OfClicks: s.clicks} {
-			if a, b := accounts.row(rtb.LineItemAccount(7, of)).Spent, accounts.row(rtb.CampaignAccount(8, of)).Spent; a != want || b != want {
+			if a, b := spent(rtb.LineItemAccount(7, of)), spent(rtb.CampaignAccount(8, of)); a != want || b != want {
 				t.Errorf("%s: %s: line item %d, campaign %d, want %d", s.name, of, a, b, want)
 			}
 		}
@@ -123,8 +99,8 @@ func TestLedger(t *testing.T) {
 	if err := l.Apply(2, []rtb.Event{event(rtb.EventViewable, 0, 0)}); err != nil || heard != nil {
 		t.Errorf("a batch of before: told %v, %v", heard, err)
 	}
-	accounts.fail = errors.New("no disk")
-	if err := l.Apply(99, []rtb.Event{event(rtb.EventViewable, 0, 0)}); !errors.Is(err, accounts.fail) || heard != nil {
+	accounts.err = errors.New("no disk")
+	if err := l.Apply(99, []rtb.Event{event(rtb.EventViewable, 0, 0)}); !errors.Is(err, accounts.err) || heard != nil {
 		t.Errorf("a failure: told %v, %v", heard, err)
 	}
 }

@@ -215,15 +215,7 @@ func (a *Accounts) lease(node uint32, now time.Time, asks []pacing.Ask) (_ []pac
 	for i := range asks {
 		grants[i] = a.draft.row(asks[i].Account).Lease(node, now, asks[i])
 	}
-	for id, row := range a.draft.rows {
-		before := a.rows[id]
-		if before == nil {
-			before = new(pacing.Row)
-		}
-		if bytes.Equal(appendRow(nil, before), appendRow(nil, row)) {
-			delete(a.draft.rows, id)
-		}
-	}
+	a.draft.dropUnchanged()
 	if len(a.draft.rows) == 0 {
 		return grants, a.leases, nil
 	}
@@ -293,8 +285,8 @@ type draft struct {
 	of      *Accounts
 	rows    map[rtb.AccountID]*pacing.Row
 	tallies map[tallyOf]*pacing.Tally
-	key     []byte
-	value   []byte
+
+	key, value []byte // scratch
 }
 
 func (d *draft) row(id rtb.AccountID) *pacing.Row {
@@ -307,6 +299,18 @@ func (d *draft) row(id rtb.AccountID) *pacing.Row {
 		d.rows[id] = row
 	}
 	return row
+}
+
+// dropUnchanged takes out the rows that are as they were.
+func (d *draft) dropUnchanged() {
+	var none pacing.Row
+	for id, row := range d.rows {
+		d.key = appendRow(d.key[:0], cmp.Or(d.of.rows[id], &none))
+		d.value = appendRow(d.value[:0], row)
+		if bytes.Equal(d.key, d.value) {
+			delete(d.rows, id)
+		}
+	}
 }
 
 func (d *draft) tally(of tallyOf) *pacing.Tally {
