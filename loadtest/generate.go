@@ -15,8 +15,8 @@ import (
 // are those of the requests of the same seed and number, so an uploaded
 // audience is met again in device.ifa and user.buyeruid.
 type Generate struct {
-	Kind      string   // "requests", "users" or "line-items"
-	Count     int      // of requests or line items; of users, 0 for all
+	Kind      string   // "requests", "users", "line-items" or "auctions"
+	Count     int      // of requests, line items or auctions; of users, 0 for all
 	Seed      uint64   // of the market: people, publishers, requests
 	Users     int      // people in the market; 0: a million
 	Exchanges []string // requests: who sends them; empty: generic
@@ -30,11 +30,14 @@ type Generate struct {
 // Validate reports every setting that is wrong.
 func (g *Generate) Validate() error {
 	var errs []error
-	if !slices.Contains([]string{"requests", "users", "line-items"}, g.Kind) {
-		errs = append(errs, fmt.Errorf("kind: %q is none of requests, users and line-items", g.Kind))
+	if !slices.Contains([]string{"requests", "users", "line-items", "auctions"}, g.Kind) {
+		errs = append(errs, fmt.Errorf("kind: %q is none of requests, users, line-items and auctions", g.Kind))
 	}
 	if g.Count < 0 || g.Count == 0 && g.Kind != "users" {
 		errs = append(errs, errors.New("count: must be positive"))
+	}
+	if g.Kind == "auctions" && g.Count > maxAuctions {
+		errs = append(errs, fmt.Errorf("count: want at most %d auctions", maxAuctions))
 	}
 	if g.Users < 0 {
 		errs = append(errs, errors.New("users: must not be negative"))
@@ -76,6 +79,8 @@ func (g *Generate) Write(w io.Writer) (int, error) {
 		n, err = run.requests(out)
 	case "users":
 		n, err = run.users(out)
+	case "auctions":
+		n, err = (&AuctionMarket{Rows: run.Count, Seed: run.Seed}).Make().Write(out)
 	default:
 		n, err = run.Count, WriteLineItems(out, LineItemsConfig{Seed: run.Seed, Count: run.Count, Progress: run.Progress})
 	}

@@ -33,6 +33,7 @@ type account struct {
 	leased    atomic.Int64    // the ceiling of the lease alone
 	wished    atomic.Int64    // bid that was refused for want of a lease
 	awake     atomic.Bool     // its want of a lease is known
+	refused   atomic.Int64    // since the last Step: what there was a lease for, but no room
 
 	ring [ringSize]atomic.Int64 // sums of the holds of one stretch of time
 
@@ -75,6 +76,13 @@ func (a *account) hold(mode rtb.Pacing, cost int64) bool {
 		if a.committed.CompareAndSwap(c, c+cost) {
 			return true
 		}
+	}
+}
+
+// refuse notes a bid for which there was no room, although there was a lease.
+func (a *account) refuse(amount int64) {
+	if amount <= a.leased.Load()-a.committed.Load() {
+		a.refused.Add(amount)
 	}
 }
 
@@ -196,6 +204,7 @@ func (a *account) turn(now int64) bool {
 	a.dayStart, a.dayEnd = dayOf(now, a.terms.location)
 	a.before = a.spent()
 	a.vain = false // there is new money to lease
+	a.seen, a.seenSince, a.day = 0, now, 0
 	a.replan(now)
 	return true
 }
@@ -207,7 +216,7 @@ func (a *account) change(t terms, now int64) {
 		return
 	}
 	moved := a.terms.location != t.location
-	a.terms, a.vain, a.renewAt = t, false, 0
+	a.terms, a.vain, a.renewAt, a.day = t, false, 0, 0
 	if moved { // the end of the day moves; what was spent today stays today's
 		a.dayStart, a.dayEnd = dayOf(now, t.location)
 	}
@@ -233,13 +242,22 @@ func (a *account) replan(now int64) {
 			target = min(target, today+left)
 		case end > from:
 			// The days left share what is left, as long as they serve.
-			part := t.serving(from, end) / max(1, t.serving(from, t.end))
+			part := a.expected(from, end) / max(1e-9, a.expected(from, t.end))
 			target = today + int64(min(1, part)*float64(left))
 		default:
 			target = today
 		}
 	}
-	a.plan.make(from, end, a.dayStart, today, max(today, target), a.weight)
+	a.plan.make(from, end, a.dayStart, today, max(today, target), a.expected)
+	if a.day == 0 {
+		a.day = float64(a.plan.target - a.plan.base)
+	}
+}
+
+// slack is how far what is held may be past the plan: a moment's worth of it,
+// and room for a bid that is much dearer than most.
+func (a *account) slack() int64 {
+	return max(a.plan.burst(), min(int64(2*a.most), int64(a.day/16)))
 }
 
 // limits recomputes the ceilings, which are for committed: what was charged to
@@ -266,7 +284,7 @@ func (a *account) limits(now float64) {
 		// Of what is held, only the part that will be paid counts as spend.
 		// What the plan leaves is shared with those who bid beside us.
 		held, crowd := float64(a.held()), a.crowd()
-		slack := float64(a.before+a.plan.burst()-a.spent()) + (1-a.payShare())*held
+		slack := float64(a.before+a.slack()-a.spent()) + (1-a.payShare())*held
 		base := a.charged + a.idle
 		even = min(hard, base+int64((slack+float64(a.plan.at(now)))/crowd))
 		ahead = min(hard, base+int64((slack+float64(a.plan.ahead(now)))/crowd))
@@ -274,34 +292,6 @@ func (a *account) limits(now float64) {
 	a.ceilings[rtb.PaceASAP].Store(hard)
 	a.ceilings[rtb.PaceEven].Store(even)
 	a.ceilings[rtb.PaceAhead].Store(ahead)
-}
-
-// serving counts the seconds between two times in which the hours of the week
-// allow to serve.
-func (t *terms) serving(from, end int64) float64 {
-	if end <= from {
-		return 0
-	}
-	if !t.hours.Set {
-		return float64(end - from)
-	}
-	const week = 7 * 24 * 3600
-	open := 0
-	for h := range 168 {
-		if t.hours.Has(h) {
-			open++
-		}
-	}
-	weeks := (end - from) / week
-	sum := float64(weeks) * float64(open) * 3600
-	for at := from + weeks*week; at < end; {
-		next := min(end, nextHour(at, t.location))
-		if t.hours.Has(hourOfWeek(at, t.location)) {
-			sum += float64(next - at)
-		}
-		at = next
-	}
-	return sum
 }
 
 // clampMoney keeps sums of prices far from the end of the numbers.

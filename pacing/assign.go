@@ -80,6 +80,7 @@ func (p *Pacer) Assign(items []rtb.LineItem, now time.Time) {
 		kept[at] = true
 		item.Slot = at
 		p.draw(next.slots[at], item, now.UnixMilli())
+		next.slots[at].capCosts(&item.Goal)
 	}
 	for i, s := range next.slots {
 		if s != nil && !kept[i] {
@@ -185,9 +186,11 @@ func stricter(a, b int64) int64 {
 
 func newAccount(id rtb.AccountID, t terms, now int64) *account {
 	a := &account{id: id, measure: id.Measure(), terms: t}
+	a.seenSince, a.loosest = now, [3]float64{1, 1, 1}
 	a.rates = [3]float64{rtb.PaceEven: firstRate, rtb.PaceASAP: 1, rtb.PaceAhead: firstRate}
 	a.dayStart, a.dayEnd = dayOf(now, t.location)
 	a.replan(now)
+	a.expected0 = float64(a.spent())
 	if !a.planned {
 		a.rates = [3]float64{1, 1, 1}
 	}

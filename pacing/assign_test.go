@@ -137,10 +137,10 @@ func TestSharedTermsAreJoined(t *testing.T) {
 	if got := a.join(b); got.end != 0 || got.hours.Set {
 		t.Errorf("with an open one: %+v", got)
 	}
-	if got, want := (&terms{hours: morning, location: time.UTC}).serving(monday.Unix(), monday.Add(15*day).Unix()), 3*3600.0; got != want {
+	if got, want := (&account{terms: terms{hours: morning, location: time.UTC}}).expected(monday.Unix(), monday.Add(15*day).Unix()), 3*3600.0; got != want {
 		t.Errorf("two weeks and a Monday serve %v seconds, want %v", got, want)
 	}
-	if got := (&terms{}).serving(10, 30); got != 20 {
+	if got := (&account{terms: terms{location: time.UTC}}).expected(10, 30); got != 20 {
 		t.Errorf("always serves %v of 20 seconds", got)
 	}
 }
@@ -224,20 +224,20 @@ func TestBalances(t *testing.T) {
 	item := asap(1, 50*cent, 24*cent)
 	item.Pacing = rtb.PaceEven
 	p := assigned(monday, asap(0, 0, 0), item)
-	noon := monday.Add(12 * time.Hour)
-	for at := monday; !at.After(noon); at = at.Add(time.Minute) {
+	later := monday.Add(20 * time.Minute)
+	for at := monday; !at.After(later); at = at.Add(time.Minute) {
 		p.Step(at)
 	}
-	p.Take(1, 2*cent, noon)
-	p.Settle(1, 2*cent, cent, noon, noon)
-	p.Take(1, 3*cent, noon)
+	p.Take(1, cent/5, later)
+	p.Settle(1, cent/5, cent/10, later, later)
+	p.Take(1, cent/4, later)
 	got := p.Balances()
 	if len(got) != 2 || got[0].LineItem != 0 || got[0].Rate != 1 || got[0].Planned != 0 {
 		t.Fatalf("Balances = %+v", got)
 	}
 	want := Balance{
-		LineItem: 1, Account: named("line-item/b"), Spent: cent, SpentToday: cent, Held: 3 * cent,
-		LimitTotal: 50 * cent, LimitDaily: 24 * cent, Planned: 12 * cent, Rate: 1,
+		LineItem: 1, Account: named("line-item/b"), Spent: cent / 10, SpentToday: cent / 10, Held: cent / 4,
+		LimitTotal: 50 * cent, LimitDaily: 24 * cent, Planned: cent / 3, Rate: 1,
 	}
 	if math.Abs(float64(got[1].Planned-want.Planned)) < 1000 {
 		got[1].Planned = want.Planned

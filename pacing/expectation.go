@@ -55,6 +55,14 @@ func (s *share) of(otherwise float64) float64 {
 	return s.paid / s.held
 }
 
+// delay is how long a payment takes, in seconds; the dearer counts for more.
+func (x *expectation) delay() float64 {
+	if x.sum <= 0 {
+		return 0
+	}
+	return x.slow.paid / x.sum
+}
+
 // expect computes what of the holds will not be paid.
 func (a *account) expect(p *Pacer, now int64, dt float64) {
 	x := &a.expectation
@@ -66,12 +74,8 @@ func (a *account) expect(p *Pacer, now int64, dt float64) {
 	if held == 0 && x.fresh == (share{}) && x.fast == (share{}) {
 		return
 	}
-	// A payment's mean delay, weighted by what stood, is the time in which the
-	// market is known anew.
-	life := fastFloor
-	if x.sum > 0 {
-		life = max(life, x.slow.paid/x.sum)
-	}
+	// In the time that a payment takes the market is known anew.
+	life := max(fastFloor, x.delay())
 	x.fast.add(x.fresh, decay(dt, 1.5*life))
 	x.mid.add(x.fresh, decay(dt, 4.5*life))
 	x.fresh = share{}

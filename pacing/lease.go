@@ -362,6 +362,7 @@ func (d *demand) grant(g *Grant, now, renewal float64) {
 	a.renewAt = now + renewal/2
 	if unheard {
 		a.replan(int64(now)) // with what was spent before
+		a.expected0 = a.expectedSpend()
 	}
 	a.limits(now)
 }

@@ -65,6 +65,11 @@ type slot struct {
 	dearest  atomic.Int64 // cost that was asked for since the last Step
 	draws    atomic.Pointer[drawing]
 
+	offers              atomic.Int64  // opportunities that were priced since the last Step
+	clicks, conversions atomic.Int64  // since the last Step, in eventParts
+	multiplier          atomic.Uint64 // bits of a float64
+	caps                *costCaps     // nil for none
+
 	id   rtb.LineItemID
 	keep int64   // once the line item is gone: until when, in seconds
 	rate float64 // of the gate
@@ -153,6 +158,24 @@ func (p *Pacer) Admit(slot int32, coin uint32) rtb.NoBid {
 	return rtb.PacedOut
 }
 
+// Offer counts an opportunity that a line item was let through to and has a
+// price for, whether it bids or not.
+func (p *Pacer) Offer(slot int32) {
+	if s := p.slot(slot); s != nil {
+		s.offers.Add(1)
+	}
+}
+
+// Multiplier is the part of its value that a line item bids, more than 0 and
+// at most 1, so that its money lasts as planned and its caps of costs hold.
+func (p *Pacer) Multiplier(slot int32) float64 {
+	s := p.slot(slot)
+	if s == nil {
+		return 1
+	}
+	return math.Float64frombits(s.multiplier.Load())
+}
+
 // Take holds cost, what a bid made now will take at most, on every budget of
 // the line item, or on none when one of them has no room. While it fails on
 // one budget it may for an instant stand in the way of another bid on the
@@ -182,6 +205,7 @@ func (p *Pacer) Take(slot int32, cost rtb.Money, made time.Time) bool {
 			for _, b := range d.accounts[:i] {
 				b.committed.Add(-b.amount(c))
 			}
+			a.refuse(a.amount(c))
 			s.refused.Add(c)
 			s.refusals.Add(1)
 			if a.dry(c) {
@@ -245,6 +269,7 @@ func (p *Pacer) Apply(e *rtb.Event, seen Kinds, now time.Time) {
 	if e.Node != p.node {
 		return
 	}
+	s.count(e.Type, seen)
 	spends := e.Billing && e.Charge > 0 && !seen.Has(KindSpend)
 	loses := e.Type == rtb.EventLoss && !seen.Has(KindSpend) && !seen.Has(KindLoss)
 	clicks := e.Type == rtb.EventClick && !seen.Has(KindClick)
@@ -367,7 +392,7 @@ func (p *Pacer) measure(now int64, dt float64) (stopped []stop) {
 			continue
 		}
 		asked, refused, asks, refusals := s.asked.Swap(0), s.refused.Swap(0), s.asks.Swap(0), s.refusals.Swap(0)
-		dearest := s.dearest.Swap(0)
+		dearest, offers := s.dearest.Swap(0), float64(s.offers.Swap(0))
 		if d.closed {
 			continue
 		}
@@ -378,6 +403,13 @@ func (p *Pacer) measure(now int64, dt float64) (stopped []stop) {
 			s.open = max(s.open/4, minRate)
 		default:
 			s.open = min(1, s.open*riseRate)
+		}
+		if s.rate > 0 {
+			offers /= s.rate
+		}
+		s.steerCosts(offers, dt)
+		for _, a := range d.accounts {
+			a.opportunities += offers * a.crowd()
 		}
 		if asks == 0 {
 			continue
@@ -391,21 +423,22 @@ func (p *Pacer) measure(now int64, dt float64) (stopped []stop) {
 			if s.rate == 0 {
 				continue
 			}
-			traffic := float64(all) / s.rate * a.crowd()
-			a.traffic += traffic
 			others := 1.0
 			for k, b := range d.accounts {
 				if k != i {
 					others = min(others, b.rates[d.mode])
 				}
 			}
-			a.offered += traffic * others
+			a.asked += float64(all)
+			a.offered += float64(all) / s.rate * others
+			a.meanBid = float64(all) / float64(asks)
 		}
 	}
 	return stopped
 }
 
-// open sets the gates by the rates of the accounts.
+// open sets the gates by the rates of the accounts, and the multipliers of the
+// line items by theirs.
 func (t *table) open() {
 	for i, s := range t.slots {
 		if s == nil {
@@ -425,7 +458,9 @@ func (t *table) open() {
 			gate = gateStopped
 		}
 		t.gates[i].Store(gate)
+		s.multiplier.Store(math.Float64bits(s.multiply(d)))
 	}
+	t.tighten()
 }
 
 // Resume lets a line item bid again that was stopped because its notices are

@@ -18,8 +18,8 @@ type plan struct {
 }
 
 // make plans from one time to another, of the day that began at dayStart, with
-// quarters in proportion to their weight.
-func (p *plan) make(from, end, dayStart, base, target int64, weight func(at int64) float64) {
+// quarters in proportion to what is expected of them.
+func (p *plan) make(from, end, dayStart, base, target int64, expected func(from, end int64) float64) {
 	p.from, p.end, p.base, p.target, p.quarters = from, end, base, target, 0
 	if end <= from {
 		return
@@ -31,7 +31,7 @@ func (p *plan) make(from, end, dayStart, base, target int64, weight func(at int6
 	sum := 0.0
 	for i := range p.quarters {
 		begin := p.first + int64(i)*quarter
-		weights[i] = weight(begin) * p.overlap(i)
+		weights[i] = expected(max(from, begin), min(end, begin+quarter))
 		sum += weights[i]
 	}
 	if sum <= 0 { // nothing is expected at all: then any time is as good

@@ -142,7 +142,7 @@ func TestPlansRise(t *testing.T) {
 		target := base + rapid.Int64Range(0, 1<<50).Draw(t, "target")
 		weights := rapid.SliceOfN(rapid.Float64Range(0, 1000), 26, 26).Draw(t, "weights")
 		var p plan
-		p.make(from, start+length, start, base, target, func(at int64) float64 { return weights[(at-start)/3600] })
+		p.make(from, start+length, start, base, target, func(at, end int64) float64 { return weights[(at-start)/3600] * float64(end-at) })
 		before := int64(0)
 		for at := start; at <= start+length+900; at += 97 {
 			got := p.at(float64(at))

@@ -20,8 +20,10 @@ var traffic = [24]float64{
 // them.
 type market struct {
 	demand   float64 // what could be won in a day, over the daily budget
-	winRate  float64
+	rivals   float64 // how many times an opportunity is worth what others bid, on average; zero for 4
+	equal    bool    // all opportunities are worth the same, and all prices too
 	delay    int     // seconds until a notice comes, at most
+	slow     int     // seconds until a notice comes, at least
 	lost     float64 // part of the win notices that never comes
 	noLosses bool    // losses are not told
 	drift    float64 // each hour's traffic differs from the day before by up to this part
@@ -38,9 +40,9 @@ type day struct {
 // second at a time.
 func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 	type notice struct {
-		won  bool
-		cost rtb.Money
-		made time.Time
+		won        bool
+		cost, paid rtb.Money
+		made       time.Time
 	}
 	const cost = rtb.Unit / 200 // a CPM of 5
 	r := rand.New(rand.NewPCG(11, 12))
@@ -50,12 +52,15 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 	slot, a := items[0].Slot, p.accounts[item.Budgets[0].Account]
 	budget := item.Budgets[0].Daily
 
-	notices := make([][]notice, m.delay+1)
+	if m.rivals == 0 {
+		m.rivals = 4
+	}
+	notices := make([][]notice, m.slow+m.delay+1)
 	results := make([]day, days)
 	for d := range results {
 		result := &results[d]
 		for hour := range 24 {
-			perSecond := m.demand / m.winRate * float64(budget) / float64(cost) * traffic[hour] / 3600
+			perSecond := m.demand * float64(budget) / float64(cost) * traffic[hour] / 3600
 			perSecond *= 1 + m.drift*(2*r.Float64()-1)
 			for s := range 3600 {
 				second := hour*3600 + s
@@ -64,7 +69,7 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 				due := &notices[second%len(notices)]
 				for _, n := range *due {
 					if n.won {
-						p.Settle(slot, n.cost, n.cost, n.made, now)
+						p.Settle(slot, n.cost, n.paid, n.made, now)
 					} else {
 						p.Lose(slot, n.cost, n.made, now)
 					}
@@ -77,19 +82,29 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 
 				n := int(perSecond + r.Float64())
 				for range n {
-					won := r.Float64() < m.winRate
-					if won {
-						result.offered += float64(cost) / float64(budget)
+					worth, price := m.rivals*float64(cost), float64(cost)
+					if !m.equal {
+						worth *= math.Exp(0.8 * r.NormFloat64())
+						price *= math.Exp(0.6*r.NormFloat64() - 0.18)
 					}
-					made := now.Add(time.Duration(r.IntN(1000)) * time.Millisecond)
-					if p.Admit(slot, r.Uint32()) != rtb.BidMade || !p.Take(slot, cost, made) {
+					if worth >= price {
+						result.offered += price / float64(budget)
+					}
+					if p.Admit(slot, r.Uint32()) != rtb.BidMade {
 						continue
 					}
+					p.Offer(slot)
+					bid := rtb.Money(worth * p.Multiplier(slot))
+					made := now.Add(time.Duration(r.IntN(1000)) * time.Millisecond)
+					if !p.Take(slot, bid, made) {
+						continue
+					}
+					won := float64(bid) >= price
 					if won && r.Float64() < m.lost || !won && m.noLosses {
 						continue
 					}
-					at := (second + 1 + r.IntN(m.delay)) % len(notices)
-					notices[at] = append(notices[at], notice{won, cost, made})
+					at := (second + 1 + m.slow + r.IntN(m.delay)) % len(notices)
+					notices[at] = append(notices[at], notice{won, bid, rtb.Money(price), made})
 				}
 			}
 		}
@@ -98,45 +113,88 @@ func (m market) run(item rtb.LineItem, start time.Time, days int) []day {
 	return results
 }
 
-func TestValves(t *testing.T) {
+// steered is an account at noon whose line item has spent some of 24 units and
+// would spend a part of the plan if its valve were open.
+func steered(t *testing.T, spent rtb.Money, part float64) (rate, multiplier float64) {
+	t.Helper()
+	item := asap(1, 0, 24*rtb.Unit)
+	item.Pacing = rtb.PaceEven
+	p := assigned(monday, item)
+	a := p.accounts[named("line-item/b")]
+	noon := seconds(monday.Add(12 * time.Hour))
+	a.pulse.tau, a.flow = 600, 100
+	a.rates[rtb.PaceEven], a.duals[rtb.PaceEven].log = 1, -1
+	for at := noon; at < noon+60; at++ {
+		open := part * float64(a.plan.at(at)-a.plan.at(at-1))
+		a.demand, a.demandTime = a.demand+open, a.demandTime+1
+		a.course(rtb.PaceEven, at, 1, open, float64(spent)+float64(a.plan.at(at)-a.plan.at(noon)), a.plan.at)
+	}
+	return a.rates[rtb.PaceEven], a.duals[rtb.PaceEven].multiplier() / math.Exp(-1)
+}
+
+func TestMultipliersSteerAndValvesBound(t *testing.T) {
+	tests := []struct {
+		name             string
+		spent            rtb.Money
+		part             float64
+		rate, multiplier [2]float64
+	}{
+		{"on the plan", 12 * rtb.Unit, 1, [2]float64{1, 1}, [2]float64{0.999, 1.001}},
+		{"a little too fast", 12 * rtb.Unit, 1.4, [2]float64{1, 1}, [2]float64{0.95, 0.97}},
+		{"a little too slow", 12 * rtb.Unit, 0.6, [2]float64{1, 1}, [2]float64{1.03, 1.05}},
+		{"behind", 11 * rtb.Unit, 1, [2]float64{1, 1}, [2]float64{1.03, 1.1}},
+		{"past it", 13 * rtb.Unit, 1, [2]float64{1, 1}, [2]float64{0.9, 0.97}},
+		{"far too fast", 12 * rtb.Unit, 10, [2]float64{0.09, 0.11}, [2]float64{0.3, 0.5}},
+		{"far too fast and past it", 13 * rtb.Unit, 10, [2]float64{minRate, minRate}, [2]float64{0.3, 0.5}},
+		{"nothing", 12 * rtb.Unit, 0, [2]float64{1, 1}, [2]float64{1.08, 1.12}},
+	}
+	for _, tt := range tests {
+		rate, multiplier := steered(t, tt.spent, tt.part)
+		if rate < tt.rate[0] || rate > tt.rate[1] {
+			t.Errorf("%s: the valve is open to %v, want %v", tt.name, rate, tt.rate)
+		}
+		if multiplier < tt.multiplier[0] || multiplier > tt.multiplier[1] {
+			t.Errorf("%s: the multiplier moves by %v, want %v", tt.name, multiplier, tt.multiplier)
+		}
+	}
+}
+
+func TestRoomFollowsThePlan(t *testing.T) {
 	noon := monday.Add(12 * time.Hour)
-	at := func(pacing rtb.Pacing, spent rtb.Money) *desk {
+	burst := 24 * rtb.Unit / 16 // for bids as dear as that one
+	for pacing, want := range map[rtb.Pacing]rtb.Money{
+		rtb.PaceEven: rtb.Unit/2 + burst, rtb.PaceAhead: rtb.Unit/2 + rtb.Unit*6/5 + burst, rtb.PaceASAP: 25 * rtb.Unit / 2,
+	} {
 		item := asap(1, 0, 24*rtb.Unit)
 		item.Pacing = pacing
 		p := assigned(monday, item)
-		p.Take(0, spent/2, monday)
-		p.Settle(0, spent/2, spent, monday, monday)
+		p.Take(0, rtb.Unit, monday)
+		p.Settle(0, rtb.Unit, 23*rtb.Unit/2, monday, monday)
 		p.Step(noon.Add(-time.Second))
-		p.slots.Load().slots[0].rate = 1
-		p.slots.Load().slots[0].asks.Store(1)
-		p.slots.Load().slots[0].asked.Store(int64(rtb.Unit)) // far more than there is money for
 		p.Step(noon)
-		return p
-	}
-	rate := func(p *desk) float64 { return balance(t, p, "line-item/b").Rate }
-	room := func(p *desk) rtb.Money {
 		a := p.accounts[named("line-item/b")]
 		a.most = float64(100 * rtb.Unit) // the lease is all that there is
 		a.renewAt = 0
 		p.lease()
-		return rtb.Money(a.ceilings[p.slots.Load().slots[0].draws.Load().mode].Load() - a.committed.Load())
-	}
-	if r := rate(at(rtb.PaceEven, 13*rtb.Unit)); r != minRate {
-		t.Errorf("ahead of the plan the rate is %v, want %v", r, minRate)
-	}
-	if r := rate(at(rtb.PaceEven, 2*rtb.Unit)); r < 0.1 {
-		t.Errorf("far behind the plan the rate is %v", r)
-	}
-	if r := rate(at(rtb.PaceASAP, 20*rtb.Unit)); r != 1 {
-		t.Errorf("as soon as possible the rate is %v", r)
-	}
-	burst := 24 * rtb.Unit / 256
-	for pacing, want := range map[rtb.Pacing]rtb.Money{
-		rtb.PaceEven: 2*rtb.Unit + burst, rtb.PaceAhead: 3*rtb.Unit + rtb.Unit/5 + burst, rtb.PaceASAP: 14 * rtb.Unit,
-	} {
-		if got := room(at(pacing, 10*rtb.Unit)); math.Abs(float64(got-want)) > 1000 {
+		got := rtb.Money(a.ceilings[pacing].Load() - a.committed.Load())
+		if math.Abs(float64(got-want)) > 100_000 {
 			t.Errorf("pacing %d: at noon %s may be held, want %s", pacing, got, want)
 		}
+	}
+}
+
+// What could not be spent in time is spread over the rest of the day.
+func TestWhatIsMissingIsPlannedAnew(t *testing.T) {
+	item := asap(1, 0, 24*rtb.Unit)
+	item.Pacing = rtb.PaceEven
+	p := assigned(monday, item)
+	for hour := range 13 {
+		p.Step(monday.Add(time.Duration(hour) * time.Hour))
+	}
+	a := p.accounts[named("line-item/b")]
+	six := float64(monday.Add(18 * time.Hour).Unix())
+	if got := rtb.Money(a.plan.at(six)); math.Abs(float64(got-12*rtb.Unit)) > float64(rtb.Unit) {
+		t.Errorf("by six in the evening %s are planned, want half of the budget", got)
 	}
 }
 
@@ -175,14 +233,16 @@ func TestSpendFollowsThePlan(t *testing.T) {
 		firstUsed      float64 // for the first, with all hours alike
 		spendsAllTaken bool
 	}{
-		{"four times the budget", market{demand: 4, winRate: 1, delay: 2}, 0.998, 0.005, 0.99, false},
-		{"a day like no other", market{demand: 4, winRate: 1, delay: 2, drift: 0.4}, 0.998, 0.005, 0.99, false},
-		{"one win in five", market{demand: 4, winRate: 0.2, delay: 10}, 0.998, 0.01, 0.99, false},
-		{"losses are not told", market{demand: 4, winRate: 0.2, delay: 10, noLosses: true}, 0.99, 0.02, 0.98, false},
-		{"late and lost notices", market{demand: 4, winRate: 0.5, delay: 200, lost: 0.1}, 0.985, 0.02, 0.98, false},
-		{"thirty times the budget", market{demand: 30, winRate: 1, delay: 2}, 0.998, 0.006, 0.99, false},
-		{"hardly enough", market{demand: 1.1, winRate: 1, delay: 2}, 0.99, 0.02, 0.8, false},
-		{"half of the budget", market{demand: 0.5, winRate: 1, delay: 2}, 0.48, 1, 0.48, true},
+		{"four times the budget", market{demand: 4, delay: 2}, 0.998, 0.005, 0.99, false},
+		{"a day like no other", market{demand: 4, delay: 2, drift: 0.4}, 0.998, 0.008, 0.99, false},
+		{"losses are not told", market{demand: 4, delay: 10, noLosses: true}, 0.99, 0.02, 0.98, false},
+		{"notices take three minutes", market{demand: 4, delay: 60, slow: 150}, 0.99, 0.01, 0.98, false},
+		{"late and lost notices", market{demand: 4, delay: 200, lost: 0.1}, 0.985, 0.02, 0.98, false},
+		{"thirty times the budget", market{demand: 30, delay: 2}, 0.998, 0.006, 0.99, false},
+		{"all prices alike", market{demand: 4, delay: 2, equal: true}, 0.998, 0.006, 0.99, false},
+		{"all prices alike, and late notices", market{demand: 4, delay: 60, slow: 150, equal: true}, 0.99, 0.02, 0.98, false},
+		{"hardly enough", market{demand: 1.1, delay: 2}, 0.94, 0.06, 0.8, false},
+		{"half of the budget", market{demand: 0.5, delay: 2}, 0.4, 1, 0.4, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -19,10 +19,10 @@ func generateCommand() *cobra.Command {
 		asJSON   bool
 	)
 	cmd := &cobra.Command{
-		Use:   "generate --kind requests|users|line-items --count N",
-		Short: "Make requests, users or line items, always the same for a seed",
-		Long: `Makes bid requests as JSON lines for conform and attack, user ids one a line for an audience upload, or line items with all
-they need as a file for "bidwell apply -f". With the same --seed and --users, requests are of the users made.`,
+		Use:   "generate --kind requests|users|line-items|auctions --count N",
+		Short: "Make requests, users, line items or an auction log, always the same for a seed",
+		Long: `Makes bid requests as JSON lines for conform and attack, user ids one a line for an audience upload, line items with all
+they need as a file for "bidwell apply -f", or a day of auctions as CSV for replay. With the same --seed and --users, requests are of the users made.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			generate.ID = loadtest.MemberID(id)
@@ -53,7 +53,7 @@ they need as a file for "bidwell apply -f". With the same --seed and --users, re
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&generate.Kind, "kind", "", "requests, users or line-items")
+	flags.StringVar(&generate.Kind, "kind", "", "requests, users, line-items or auctions")
 	flags.IntVar(&generate.Count, "count", 0, "how many; 0 is all users")
 	flags.Uint64Var(&generate.Seed, "seed", 1, "of people, publishers, requests and line items")
 	flags.IntVar(&generate.Users, "users", 1_000_000, "people in the market")

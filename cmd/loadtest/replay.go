@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bidwell/loadtest"
+)
+
+func replayCommand() *cobra.Command {
+	var (
+		replay                   loadtest.Replay
+		in, auction, profileFile string
+		asJSON                   bool
+	)
+	cmd := &cobra.Command{
+		Use:   "replay --in FILE.csv --budget B",
+		Short: "Run an auction log through the real pacing and pricing",
+		Long: `Bids on each row of a log with the pacer and the pricing that the bidder uses, for one line item with one budget, and prints
+what that came to beside an oracle that knew all prices. The first row of the CSV names its columns: price (the highest bid of the
+others) and pctr, and as it likes time, click, exchange and floor. Prices, floors, --budget, --value and --max-cpc are in one unit, of one impression.
+Times are unix seconds or milliseconds, RFC 3339 or yyyyMMddHHmmssSSS; rows without a time are spread evenly over a day.
+
+The plan spends along --profile, or evenly over the time of the log, which is widened to whole quarters of an hour.`,
+		Example: `  loadtest generate --kind auctions --count 200000 --out auctions.csv
+  loadtest replay --in auctions.csv --budget 3500000 --forecast 200000
+  loadtest replay --in auctions.csv --budget 3500000 --auction first --profile shares.txt --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			file, err := os.Open(in)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			if replay.Log, err = loadtest.ReadAuctionLog(file, progress(cmd.ErrOrStderr(), "rows read")); err != nil {
+				return fmt.Errorf("%s: %w", in, err)
+			}
+			if profileFile != "" {
+				if replay.Profile, err = readShares(profileFile); err != nil {
+					return err
+				}
+			}
+			replay.Auction = loadtest.AuctionKind(auction)
+			replay.Progress = progress(cmd.ErrOrStderr(), "auctions")
+			result, err := replay.Run(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), result)
+			}
+			return result.WriteText(cmd.OutOrStdout())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&in, "in", "", "the log, CSV")
+	flags.Float64Var(&replay.Budget, "budget", 0, "money for all of the log")
+	flags.StringVar(&auction, "auction", string(loadtest.AuctionSecond), "second or first price")
+	flags.StringVar(&replay.Pacing, "pacing", "even", "even, asap or ahead")
+	flags.Float64Var(&replay.Value, "value", 0, "what a click is worth: no bid is more than its part of that; 0 for as much as the budget lets it be")
+	flags.Float64Var(&replay.MaxCPC, "max-cpc", 0, "what a click may cost on average, clicks as pctr predicts them; 0 no cap")
+	flags.Float64Var(&replay.Forecast, "forecast", 0, "auctions expected; 0 unknown")
+	flags.StringVar(&profileFile, "profile", "", "file with the share of the traffic in equal stretches of the log's time, one number a line")
+	flags.Float64Var(&replay.Multiplier, "start-multiplier", 0, "to begin with, of --value, or of what the first rows suggest (default 1)")
+	flags.DurationVar(&replay.Delay, "delay", 0, "until the pacer hears of a win or a loss")
+	flags.DurationVar(&replay.Hold, "hold", 0, "how long a bid holds its price when nothing is heard of it (default 5m0s)")
+	flags.Uint64Var(&replay.Seed, "seed", 1, "of what chance decides")
+	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
+	require(cmd, "in")
+	require(cmd, "budget")
+	return cmd
+}
+
+// readShares reads one number a line.
+func readShares(name string) ([]float64, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	defer file.Close()
+	shares, err := parseShares(file)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %s: %w", name, err)
+	}
+	return shares, nil
+}
+
+func parseShares(r io.Reader) ([]float64, error) {
+	var shares []float64
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		text := strings.TrimSpace(lines.Text())
+		if text == "" {
+			continue
+		}
+		share, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(share >= 0) || share > 1e15 {
+			return nil, fmt.Errorf("line %d: %q is not a number of zero or more", n, text)
+		}
+		if shares = append(shares, share); len(shares) > 100_000 {
+			return nil, fmt.Errorf("line %d: too many", n)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if len(shares) == 0 {
+		return nil, errors.New("no shares")
+	}
+	return shares, nil
+}
