@@ -34,6 +34,7 @@ type BenchConfig struct {
 	Rounds    int           // of one echo and one bid measurement each
 	Round     time.Duration // length of one measurement
 	Conns     int
+	Notices   int // billing notices sent after the rounds, each of its own bid
 	Seed      uint64
 	Profile   string // file for a CPU profile of the bidder during the rounds; empty: none
 	Progress  io.Writer
@@ -44,7 +45,7 @@ type BenchConfig struct {
 func DefaultBenchConfig() BenchConfig {
 	return BenchConfig{
 		Exchange: "generic", Users: 1_000_000, LineItems: 1_000, Requests: 10_000,
-		Rounds: 6, Round: 2 * time.Second, Conns: 64, Seed: 1, Progress: io.Discard,
+		Rounds: 6, Round: 2 * time.Second, Conns: 64, Notices: 100_000, Seed: 1, Progress: io.Discard,
 	}
 }
 
@@ -65,6 +66,11 @@ type BenchResult struct {
 	RatioMost      float64 `json:"ratio_most"`  // of all rounds
 	Rounds         int     `json:"rounds"`
 	Failures       int64   `json:"failures"` // answers that were neither 200 nor 204
+
+	Notices       int64   `json:"notices"` // answered, each durable before
+	NoticeRate    float64 `json:"notices_per_second"`
+	NoticeMicros  float64 `json:"notice_cpu_us"` // to answer it and to book it
+	NoticesBooked int64   `json:"notices_booked"`
 }
 
 func (r BenchResult) String() string {
@@ -73,8 +79,10 @@ func (r BenchResult) String() string {
   echo  %6.2f us CPU/request  %7.0f requests/s
   bid   %6.2f us CPU/request  %7.0f requests/s
   ratio %6.3f  (echo CPU / bid CPU, median of %d rounds, %.3f to %.3f)
+  notices: %d of %d answered ones booked, %.2f us CPU each, %.0f/s, durable before they are answered
 `, r.Users, r.LineItems, r.RequestBytes, r.AnswerBytes, 100*r.BidRate,
-		r.EchoMicros, r.EchoRate, r.BidMicros, r.BidRequestRate, r.Ratio, r.Rounds, r.RatioLeast, r.RatioMost)
+		r.EchoMicros, r.EchoRate, r.BidMicros, r.BidRequestRate, r.Ratio, r.Rounds, r.RatioLeast, r.RatioMost,
+		r.NoticesBooked, r.Notices, r.NoticeMicros, r.NoticeRate)
 }
 
 // Bench starts a bidder with its data and an echo server, each pinned to the
@@ -117,7 +125,10 @@ func Bench(ctx context.Context, cfg BenchConfig) (BenchResult, error) {
 	profiled := make(chan error, 1)
 	go func() { profiled <- bid.profile(ctx, cfg) }()
 	result, err := benchRounds(ctx, cfg, bid, echo, bodies)
-	return result, errors.Join(err, <-profiled)
+	if err := errors.Join(err, <-profiled); err != nil {
+		return result, err
+	}
+	return result, bid.notices(ctx, cfg, bodies, &result)
 }
 
 // profile writes a CPU profile of the server while the rounds go on.
@@ -276,7 +287,7 @@ func (s *benchServer) load(ctx context.Context, cfg BenchConfig, bodies [][]byte
 		return sample{}, err
 	}
 	start := time.Now()
-	out, err := poll(to.addr, requests, cfg.Conns, cfg.Round)
+	out, err := poll(to.addr, requests, cfg.Conns, cfg.Round, false)
 	if err != nil {
 		return out, fmt.Errorf("load %s: %w", s.url, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -14,14 +15,15 @@ import (
 type pollConn struct {
 	fd   int
 	next int    // of the requests
+	left int    // requests it may still send
 	in   []byte // of the answer, as far as it has come
 }
 
-// poll sends requests round and round over some connections, one at a time on
-// each, for about the given time. It never sleeps: a generator that does has to
+// poll sends requests over some connections, one at a time on each, for about
+// the given time: round and round, or each once. It never sleeps: a generator that does has to
 // be woken by the server's writes, which the server then pays for, and the more
 // the less busy the generator is.
-func poll(address string, requests [][]byte, conns int, duration time.Duration) (out sample, err error) {
+func poll(address string, requests [][]byte, conns int, duration time.Duration, once bool) (out sample, err error) {
 	peer, err := netip.ParseAddrPort(address)
 	if err != nil || !peer.Addr().Is4() {
 		return out, fmt.Errorf("address %q: want an IPv4 address and a port", address)
@@ -38,7 +40,10 @@ func poll(address string, requests [][]byte, conns int, duration time.Duration) 
 			return out, err
 		}
 		defer unix.Close(c.fd)
-		c.next = i * len(requests) / conns
+		c.next, c.left = i*len(requests)/conns, math.MaxInt
+		if once {
+			c.left = (i+1)*len(requests)/conns - c.next
+		}
 		c.in = make([]byte, 0, 64<<10)
 		event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)}
 		if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, c.fd, &event); err != nil {
@@ -69,7 +74,7 @@ func poll(address string, requests [][]byte, conns int, duration time.Duration) 
 			if !answered {
 				continue
 			}
-			if now.After(end) {
+			if now.After(end) || c.left == 0 {
 				busy--
 			} else if err := c.send(requests); err != nil {
 				return out, err
@@ -100,6 +105,7 @@ func dialPolled(peer netip.AddrPort) (int, error) {
 func (c *pollConn) send(requests [][]byte) error {
 	rest := requests[c.next%len(requests)]
 	c.next++
+	c.left--
 	for len(rest) > 0 {
 		n, err := unix.Write(c.fd, rest)
 		if err != nil && !errors.Is(err, unix.EAGAIN) {

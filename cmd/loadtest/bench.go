@@ -50,6 +50,7 @@ echo over that of the whole bid, with every feature on.`,
 	flags.IntVar(&cfg.Requests, "requests", cfg.Requests, "different requests")
 	flags.IntVar(&cfg.Rounds, "rounds", cfg.Rounds, "rounds of one echo and one bid measurement")
 	flags.DurationVar(&cfg.Round, "round", cfg.Round, "length of one measurement")
+	flags.IntVar(&cfg.Notices, "notices", cfg.Notices, "billing notices, each of a bid of its own")
 	flags.IntVar(&cfg.Conns, "conns", cfg.Conns, "connections")
 	flags.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "seed of users, line items and requests")
 	flags.Float64Var(&least, "min-ratio", 0, "fail below this ratio")
