@@ -20,7 +20,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"bidwell/bidder"
+	"bidwell/pacing"
 	"bidwell/rtb"
+	"bidwell/store/nats"
 )
 
 // config is every setting of the server. Each has one name: bid.max-wait in
@@ -39,6 +41,18 @@ type config struct {
 	Model     string
 	Simulated time.Time // when simulated time begins; zero for real time
 	Bid       bidder.Config
+
+	Pacing struct {
+		Hold    time.Duration // how long a bid holds its cost when nothing is heard of it
+		Lease   time.Duration // how long budgets are leased
+		Silence time.Duration // without a notice before a line item is stopped
+	}
+	Log struct {
+		URL      string        // of a NATS server or cluster; empty: in this process
+		Replicas int           // of a cluster
+		Keep     time.Duration // how long notices are kept
+		Samples  float64       // part of the bids that is kept
+	}
 }
 
 // defaultRates are rough worths of one unit in US dollars, for a start; a
@@ -64,6 +78,14 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.StringToString("rates", nil, "worth of one unit of other currencies in the account's, such as EUR=1.08; replaces the built-in table")
 	flags.String("model", "", "model file made by \"bidwell model train\"; empty: the starter model")
 	flags.String("simulated-time", "", "for tests: a time such as 2026-01-05T00:00:00Z from which requests move the clock by the header X-Bidwell-Time; loopback only")
+	l := nats.DefaultConfig()
+	flags.Duration("pacing.hold", pacing.HoldTimeout, "how long a bid holds its cost when nothing is heard of it; longer than notices are late")
+	flags.Duration("pacing.lease", pacing.LeaseRenewal, "how long budgets are leased before the lease is renewed")
+	flags.Duration("pacing.silence", pacing.SilenceTimeout, "stop a line item whose bids should have won when no notice of it came for so long")
+	flags.String("log.url", "", "NATS server or cluster with JetStream for the log of notices; empty: inside this process")
+	flags.Int("log.replicas", l.Replicas, "servers of a cluster that keep the log")
+	flags.Duration("log.keep", l.MaxAge, "how long notices are kept")
+	flags.Float64("log.samples", 0.01, "part of the bids that is kept as samples, 0 to 1")
 	flags.String("bid.listen", d.Listen, "address for exchanges and browsers")
 	flags.Duration("bid.max-wait", d.MaxWait, "time for an answer when neither request nor profile says")
 	flags.Int("bid.max-body", d.MaxBody, "largest bid request, in bytes")
@@ -126,6 +148,10 @@ func checkTypes(k *koanf.Koanf, flags *pflag.FlagSet) error {
 		case "duration":
 			if _, err := time.ParseDuration(text); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %q is no duration such as 250ms or 10s", f.Name, text))
+			}
+		case "float64":
+			if _, err := strconv.ParseFloat(text, 64); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %q is no number", f.Name, text))
 			}
 		case "int":
 			if _, err := strconv.Atoi(text); err != nil {
@@ -193,6 +219,28 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	}
 	if cfg.Account == rtb.UnknownCurrency || cfg.Account == (rtb.Currency{}) {
 		errs = append(errs, fmt.Errorf("currency: %q is no ISO 4217 code", k.String("currency")))
+	}
+	cfg.Pacing.Hold, cfg.Pacing.Lease, cfg.Pacing.Silence = k.Duration("pacing.hold"), k.Duration("pacing.lease"), k.Duration("pacing.silence")
+	cfg.Log.URL, cfg.Log.Replicas, cfg.Log.Keep, cfg.Log.Samples = k.String("log.url"), k.Int("log.replicas"), k.Duration("log.keep"), k.Float64("log.samples")
+	for _, d := range []struct {
+		name        string
+		value       time.Duration
+		least, most time.Duration
+	}{
+		{"pacing.hold", cfg.Pacing.Hold, time.Second, 24 * time.Hour},
+		{"pacing.lease", cfg.Pacing.Lease, time.Second, time.Hour},
+		{"pacing.silence", cfg.Pacing.Silence, time.Minute, 7 * 24 * time.Hour},
+		{"log.keep", cfg.Log.Keep, 48 * time.Hour, 10 * 365 * 24 * time.Hour},
+	} {
+		if d.value < d.least || d.value > d.most {
+			errs = append(errs, fmt.Errorf("%s: must be from %s to %s", d.name, d.least, d.most))
+		}
+	}
+	if cfg.Log.Replicas < 1 || cfg.Log.Replicas > 5 {
+		errs = append(errs, errors.New("log.replicas: must be from 1 to 5"))
+	}
+	if !(cfg.Log.Samples >= 0 && cfg.Log.Samples <= 1) {
+		errs = append(errs, errors.New("log.samples: must be from 0 to 1"))
 	}
 	if text := k.String("simulated-time"); text != "" {
 		start, err := time.Parse(time.RFC3339, text)

@@ -252,6 +252,16 @@ func (p *program) await(request string, bids bool) {
 	})
 }
 
+// awaitMoney waits until the books have what notices said: those are answered
+// when they are durable, and booked a moment later.
+func (p *program) awaitMoney(item, spent, held string) {
+	p.t.Helper()
+	eventually(p.t, patience, item+" has spent "+spent+" and holds "+held, func() bool {
+		got := p.pacing(item)
+		return got.Spent == spent && got.Held == held
+	})
+}
+
 // pacing is how the line item spends.
 func (p *program) pacing(item string) (out struct {
 	State, Spent, Held string

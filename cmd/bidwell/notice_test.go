@@ -16,7 +16,7 @@ const landing = "https://acme.example/spring?from=ad&to=%C3%A4"
 func secured(t *testing.T) *program {
 	p := serve(t, "--public-url", "https://bid.example.com")
 	p.apply(shop)
-	p.awaitKnown("everyone", true)
+	p.awaitExplained(`"outcome":"bid"`) // its budget is leased
 	return p
 }
 
@@ -69,9 +69,7 @@ func TestNotices(t *testing.T) {
 		if got := p.notify(p.reach(b.BURL, "8.5")); got != (answer{status: 204}) {
 			t.Errorf("burl: %+v", got)
 		}
-		if got := p.pacing("everyone"); got.Held != "0.00" || got.Spent != "0.0085" {
-			t.Errorf("%+v, want 8.5 CPM spent once", got)
-		}
+		p.awaitMoney("everyone", "0.0085", "0.00")
 	}
 
 	pixel, click := pixelInMarkup.FindString(b.AdM), clickInMarkup.FindString(b.AdM)
@@ -101,9 +99,7 @@ func TestNotices(t *testing.T) {
 		if got := p.notify(p.reach(lost.LURL, "11")); got != (answer{status: 204}) {
 			t.Errorf("lurl: %+v", got)
 		}
-		if got := p.pacing("everyone"); got.Held != "0.01" || got.Spent != "0.0085" { // wide is open
-			t.Errorf("%+v after a loss", got)
-		}
+		p.awaitMoney("everyone", "0.0085", "0.01") // wide is open
 	}
 }
 
@@ -162,13 +158,9 @@ func TestNoticesOfBothOutcomes(t *testing.T) {
 	for _, notice := range []string{billed.NURL, billed.BURL, billed.LURL} {
 		p.notify(p.reach(notice, "8"))
 	}
-	if got := p.pacing("everyone"); got.Spent != "0.008" || got.Held != "0.02" {
-		t.Errorf("%+v, want 0.008 spent and two bids open", got)
-	}
+	p.awaitMoney("everyone", "0.008", "0.02") // two bids are open
 	for _, notice := range []string{lost.LURL, lost.NURL, lost.BURL} {
 		p.notify(p.reach(notice, "8"))
 	}
-	if got := p.pacing("everyone"); got.Spent != "0.016" || got.Held != "0.01" {
-		t.Errorf("%+v, want both billed and one bid open", got)
-	}
+	p.awaitMoney("everyone", "0.016", "0.01") // both are billed and one bid is open
 }

@@ -21,6 +21,7 @@ func TestReportPacing(t *testing.T) {
 	if status, _ := p.get(strings.Replace(b.BURL, "${AUCTION_PRICE}", "10", 1)); status != http.StatusNoContent {
 		t.Fatalf("burl: status %d", status)
 	}
+	p.awaitMoney("everyone", "0.01", "0.01")
 	out := mustRun(t, "report", "pacing", "everyone", p.api())
 	wantText(t, out, "everyone: serving\n", "spent 0.01 today", "ACCOUNT", "line-item/everyone", "5.00", "0.03")
 

@@ -108,11 +108,9 @@ func TestApplyDoesNotRestoreABudget(t *testing.T) {
 			t.Fatalf("burl: status %d", status)
 		}
 	}
+	p.awaitMoney("everyone", "0.02", "0.01")
 	p.mustNotBid(request)
 	spent := p.pacing("everyone")
-	if spent.Spent != "0.02" || spent.Held != "0.01" {
-		t.Errorf("%+v, want 0.02 spent and 0.01 held", spent)
-	}
 
 	p.apply(limited)
 	p.mustNotBid(request)
@@ -128,6 +126,15 @@ func TestApplyDoesNotRestoreABudget(t *testing.T) {
 	p.apply(strings.Replace(limited, "0.03", "0.04", 1))
 	p.await(request, true)
 	p.mustNotBid(request) // the budget was raised by one impression
+}
+
+// awaitExplained waits until the explanation of a bid request says something.
+func (p *program) awaitExplained(text string) {
+	p.t.Helper()
+	file := write(p.t, "request.json", request)
+	eventually(p.t, patience, "explained as "+text, func() bool {
+		return strings.Contains(mustRun(p.t, "explain", file, "--json", p.api()), text)
+	})
 }
 
 // awaitKnown waits until the bidder has, or has no longer, a line item.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,10 +46,7 @@ type server struct {
 	compiler *admin.Compiler
 	catalog  *targeting.Catalog
 	pacer    *pacing.Pacer
-	accounts *pacing.Memory
-	settling sync.Mutex
-	ledger   *pacing.Ledger
-	position uint64 // of the last event that the ledger has booked
+	books    books
 	bidder   *bidder.Bidder
 	tracker  *track.Handler
 	importer *audience.Importer
@@ -71,12 +67,6 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 		s.clock = bidder.SimulatedTime(cfg.Simulated)
 		slog.Warn("time is simulated: requests move the clock", "from", cfg.Simulated)
 	}
-	s.pacer = pacing.NewPacer(0, s.clock.Now())
-	s.accounts = pacing.NewMemory()
-	s.ledger = pacing.NewLedger(s.accounts, func(price rtb.Money, c rtb.Currency) rtb.Money {
-		paid, _ := rtb.NewRates(cfg.Account, cfg.Rates).ToAccount(price, c)
-		return paid
-	}, func(e *rtb.Event, seen pacing.Kinds) { s.pacer.Apply(e, seen, s.clock.Now()) })
 	s.landings.Store(&map[rtb.CreativeID]string{})
 	defer func() {
 		if err != nil {
@@ -98,6 +88,9 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 	if s.documents, err = sql.Open(ctx, "sqlite:"+filepath.Join(cfg.Data, "documents.db")); err != nil {
 		return nil, err
 	}
+	if err := s.openBooks(ctx); err != nil {
+		return nil, err
+	}
 	s.importer = audience.NewImporter(s.profiles, &s.keys.Salt)
 	if err := s.refreshExchanges(ctx); err != nil {
 		return nil, err
@@ -105,6 +98,7 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 	if err := s.buildBidder(); err != nil {
 		return nil, err
 	}
+	s.buildBooks()
 	return s, s.buildAdmin()
 }
 
@@ -146,13 +140,10 @@ func (s *server) buildBidder() error {
 	return nil
 }
 
-// settle books an event.
+// settle puts an event into the log.
 func (s *server) settle(e *rtb.Event) {
 	s.bidder.Bill(e)
-	s.settling.Lock()
-	defer s.settling.Unlock()
-	s.position++
-	if err := s.ledger.Apply(s.position, []rtb.Event{*e}); err != nil {
+	if err := s.books.writer.Write(e, time.Now().Add(time.Second)); err != nil {
 		slog.Error("event is not booked", "cause", err)
 	}
 }
@@ -185,6 +176,8 @@ func (s *server) buildAdmin() (err error) {
 		SegmentSize:      func(id rtb.SegmentID) (int64, error) { return s.profiles.SegmentSize(s.clock.Now(), id), nil },
 		Explain:          s.explain,
 		Pacing:           s.pacing,
+		Resume:           s.pacer.Resume,
+		Discrepancies:    s.books.accounts.Tallies,
 		ValidateExchange: s.validateExchange,
 		RedactExchange:   redactExchange,
 		ExchangeID:       s.exchangeID,
@@ -230,12 +223,20 @@ func (s *server) ready() error {
 	if s.draining.Load() {
 		return errors.New("stopping")
 	}
-	select {
-	case <-s.catalog.Ready():
-		return nil
-	default:
-		return errors.New("campaigns are not loaded yet")
+	for _, wait := range []struct {
+		until <-chan struct{}
+		what  string
+	}{
+		{s.catalog.Ready(), "campaigns are not loaded yet"},
+		{s.books.caughtUp, "what happened before the start is not booked yet"},
+	} {
+		select {
+		case <-wait.until:
+		default:
+			return errors.New(wait.what)
+		}
 	}
+	return nil
 }
 
 // load is what the catalog follows: documents in, line items with markup and
@@ -317,7 +318,14 @@ func (s *server) run(ctx context.Context) error {
 	defer stop()
 	inside, inner := errgroup.WithContext(inner)
 	inside.Go(func() error { return ignoreCanceled(s.catalog.Follow(inner, s.load, s.cfg.Reload)) })
-	inside.Go(func() error { return ignoreCanceled(s.pacer.Run(inner, s.accounts, s.clock.Now, time.Second)) })
+	inside.Go(func() error { return s.lease(inner) })
+	booking, stopBooking := context.WithCancel(inner)
+	defer stopBooking()
+	booked := make(chan struct{})
+	inside.Go(func() error {
+		defer close(booked)
+		return s.books.run(booking, s)
+	})
 
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
@@ -357,10 +365,27 @@ func (s *server) run(ctx context.Context) error {
 	if err == nil {
 		err = adminErr
 	}
+	stopBooking()
+	<-booked // before what is not held is given back
 	stop()
 	err = errors.Join(err, inside.Wait())
 	slog.Info("stopped")
 	return err
+}
+
+// lease lets the pacer lease budgets and steer, once it is known what was
+// spent before.
+func (s *server) lease(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.books.caughtUp:
+	}
+	every := time.Second
+	if !s.cfg.Simulated.IsZero() {
+		every = time.Millisecond // in which a simulated second may pass
+	}
+	return ignoreCanceled(s.pacer.Run(ctx, s.books.accounts, s.clock.Now, every))
 }
 
 func ignoreCanceled(err error) error {
@@ -381,6 +406,7 @@ func (s *server) close() {
 	if s.documents != nil {
 		errs = append(errs, s.documents.Close())
 	}
+	errs = append(errs, s.books.close())
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close()) // last: another may open the stores now
 	}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"bidwell/events"
+	"bidwell/pacing"
+	"bidwell/rtb"
+	"bidwell/store/nats"
+	"bidwell/store/pebble"
+)
+
+// books are where it is kept what happened and what it cost: the log of
+// notices, the accounts, and those who bring the one into the other.
+//
+// The consumers of the log are, each with the position in the store it writes:
+//
+//	ledger    accounts   money, impressions and clicks; then the pacer's holds
+type books struct {
+	log      *nats.Store
+	writer   *events.Writer
+	samples  *events.Samples
+	accounts *pebble.Accounts
+	ledger   *pacing.Ledger
+
+	// caughtUp is closed once all that was in the log at the start is booked:
+	// before that what was spent is not known, and nothing may be leased.
+	caughtUp chan struct{}
+}
+
+// openBooks opens the log and the accounts.
+func (s *server) openBooks(ctx context.Context) (err error) {
+	b := &s.books
+	b.caughtUp = make(chan struct{})
+	cfg := nats.DefaultConfig()
+	cfg.URL, cfg.Dir, cfg.MaxAge = s.cfg.Log.URL, filepath.Join(s.cfg.Data, "log"), s.cfg.Log.Keep
+	cfg.Replicas = s.cfg.Log.Replicas
+	if b.log, err = nats.Open(ctx, cfg); err != nil {
+		return err
+	}
+	if b.accounts, err = pebble.OpenAccounts(filepath.Join(s.cfg.Data, "accounts"), pebble.AccountOptions{}); err != nil {
+		return err
+	}
+	b.writer = events.NewWriter(b.log.Events(), events.WriterConfig{})
+	b.samples = events.NewSamples(b.log.Samples(), events.SamplesConfig{})
+	now := s.clock.Now()
+	s.pacer = pacing.NewPacer(0, now)
+	return errors.Join(
+		s.pacer.HoldFor(s.cfg.Pacing.Hold, now),
+		s.pacer.LeaseFor(s.cfg.Pacing.Lease),
+		s.pacer.SilenceFor(s.cfg.Pacing.Silence),
+	)
+}
+
+// buildBooks puts the consumers together, once the bidder that they tell is
+// there.
+func (s *server) buildBooks() {
+	rates := s.bidder.Rates
+	convert := func(price rtb.Money, c rtb.Currency) rtb.Money {
+		converted, _ := rates.ToAccount(price, c)
+		return converted
+	}
+	s.books.ledger = pacing.NewLedger(s.books.accounts, convert, func(e *rtb.Event, seen pacing.Kinds) {
+		s.pacer.Apply(e, seen, s.clock.Now())
+
+	})
+}
+
+// run keeps the books until ctx ends, and then until everything that was
+// answered is booked.
+func (b *books) run(ctx context.Context, s *server) error {
+	// The writer ends first, then the consumers have the rest of the log.
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWriting()
+	defer stopReading()
+	var writers, readers sync.WaitGroup
+	failed := make(chan error, 4)
+	start := func(group *sync.WaitGroup, work func() error) {
+		group.Go(func() {
+			if err := ignoreCanceled(work()); err != nil {
+				failed <- err
+			}
+		})
+	}
+	start(&writers, func() error { return b.writer.Run(writing) })
+	start(&writers, func() error { return b.samples.Run(writing) })
+	start(&readers, func() error { return b.keep(reading) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	stopWriting()
+	writers.Wait()
+	if err == nil {
+		if late := b.finish(context.WithoutCancel(ctx)); late != nil {
+			slog.Warn("the rest of the log is booked at the next start", "cause", late)
+		}
+	}
+	stopReading()
+	readers.Wait()
+	select {
+	case other := <-failed:
+		err = errors.Join(err, other)
+	default:
+	}
+	return err
+}
+
+// keep brings the log into the accounts.
+func (b *books) keep(ctx context.Context) error {
+	last, err := b.log.Events().Last(ctx)
+	if err != nil {
+		return fmt.Errorf("find the end of the log: %w", err)
+	}
+	caughtUp := sync.OnceFunc(func() { close(b.caughtUp) })
+	return follow(ctx, "ledger", b.log.Events(), func() (uint64, error) {
+		at, err := b.accounts.Position(ctx)
+		if err == nil && at >= last {
+			caughtUp()
+		}
+		return at, err
+	}, func(position uint64, batch []rtb.Event) error {
+		if err := b.ledger.Apply(position, batch); err != nil {
+			return err
+		}
+		if position >= last {
+			caughtUp()
+		}
+		return nil
+	})
+}
+
+// follow has apply take the log from where it stands, over and over again when
+// it fails: what a consumer could not write now it may write in a while, and
+// nothing is lost meanwhile.
+func follow(ctx context.Context, name string, log events.Log, position func() (uint64, error), apply func(uint64, []rtb.Event) error) error {
+	wait, trouble := time.Second, ""
+	for {
+		at, err := position()
+		if err == nil {
+			err = log.Consume(ctx, at, func(position uint64, batch []rtb.Event) error {
+				err := apply(position, batch)
+				if err == nil && trouble != "" {
+					slog.Info("a consumer of the log goes on", "consumer", name)
+					wait, trouble = time.Second, ""
+				}
+				return err
+			})
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("the log has ended")
+		}
+		if err.Error() != trouble {
+			trouble = err.Error()
+			slog.Error("a consumer of the log waits before it tries again", "consumer", name, "cause", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 30*time.Second)
+	}
+}
+
+// finish waits until the ledger has booked all that is in the log.
+func (b *books) finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	last, err := b.log.Events().Last(ctx)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		at, err := b.accounts.Position(ctx)
+		if err != nil || at >= last {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// close closes the stores that are open.
+func (b *books) close() error {
+	var errs []error
+	if b.log != nil {
+		errs = append(errs, b.log.Close())
+	}
+	if b.accounts != nil {
+		errs = append(errs, b.accounts.Close())
+	}
+	return errors.Join(errs...)
+}
