@@ -15,7 +15,7 @@ func TestExplain(t *testing.T) {
   dear: {campaign: spring, name: Dear, pacing: asap, goal: {type: cpm, value: "12.00"}, creatives: [picture]}
   tall: {campaign: spring, name: Tall, pacing: asap, goal: {type: cpm, value: "15.00"}, creatives: [wide]}
 `, 1))
-	p.awaitKnown("dear", true)
+	p.awaitExplained(`"outcome":"bid"`) // the budgets are leased
 	file := write(t, "request.json", from(ann))
 
 	out := mustRun(t, "explain", file, p.api())

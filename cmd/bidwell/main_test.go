@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -256,8 +257,13 @@ func (p *program) await(request string, bids bool) {
 // when they are durable, and booked a moment later.
 func (p *program) awaitMoney(item, spent, held string) {
 	p.t.Helper()
+	last := ""
 	eventually(p.t, patience, item+" has spent "+spent+" and holds "+held, func() bool {
 		got := p.pacing(item)
+		if text := fmt.Sprintf("%+v", got); text != last {
+			p.t.Log(text)
+			last = text
+		}
 		return got.Spent == spent && got.Held == held
 	})
 }
