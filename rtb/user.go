@@ -61,14 +61,35 @@ func (p *Profile) Reset() { *p = Profile{Segments: p.Segments[:0], Exposures: p.
 // Exposure is impressions that a user has seen, as far as frequency caps need
 // them. Where there are too many to be kept one by one, several become one
 // with the Time of the last: then a cap may hold back longer than it must,
-// never shorter.
+// never shorter. A line item, campaign, advertiser or creative of zero is of
+// several that have become one, and counts as each.
 type Exposure struct {
 	LineItem   LineItemID
 	Campaign   CampaignID
 	Advertiser AdvertiserID
 	Creative   CreativeID
-	Time       uint32 // Unix seconds
+	Time       uint32 // Unix seconds, rounded up
 	Count      uint16
+}
+
+// ExposureWords is how many words [Exposure.AppendWords] appends.
+const ExposureWords = 3
+
+// AppendWords appends e in the form in which stores and caches pass it on.
+func (e *Exposure) AppendWords(dst []uint64) []uint64 {
+	return append(dst,
+		uint64(e.LineItem)<<32|uint64(e.Campaign),
+		uint64(e.Advertiser)<<32|uint64(e.Creative),
+		uint64(e.Time)<<32|uint64(e.Count))
+}
+
+// ExposureOf is the Exposure that became three words.
+func ExposureOf(a, b, c uint64) Exposure {
+	return Exposure{
+		LineItem: LineItemID(a >> 32), Campaign: CampaignID(a),
+		Advertiser: AdvertiserID(b >> 32), Creative: CreativeID(b),
+		Time: uint32(c >> 32), Count: uint16(c),
+	}
 }
 
 // ValidDevice reports whether id can be an advertising id: a UUID, or 32 hex

@@ -12,6 +12,7 @@ func (x *Index) check(m *Matches, imp *rtb.Imp, position int32, out *Candidate) 
 	e := &x.entries[position]
 	item := &x.items[position]
 	out.LineItem, out.Creative = item, nil
+	out.position, out.Capped, out.Counted = position, e.needs&(needCaps|needCreativeCaps) != 0, e.counted
 	// The pacer's valve is the last check, but the cheapest one of those that
 	// most line items fail; once another line item has come as far, the reason
 	// of this one cannot matter.
@@ -46,6 +47,11 @@ func (x *Index) check(m *Matches, imp *rtb.Imp, position int32, out *Candidate) 
 	}
 	if reason := x.choose(m, imp, e, item, out); reason != rtb.BidMade {
 		return reason
+	}
+	if e.needs&needCaps != 0 {
+		if reason := m.within(x.rules[e.rules].limits, 0); reason != rtb.BidMade {
+			return reason
+		}
 	}
 	if !early {
 		return m.admit(e)
@@ -115,9 +121,13 @@ func (x *Index) choose(m *Matches, imp *rtb.Imp, e *entry, item *rtb.LineItem, o
 	fits := uint64(0)
 	chosen, furthest := -1, rtb.MediaMismatch
 	creatives := x.creativesOf(e)
+	capped := e.needs&needCreativeCaps != 0
 	for i := range creatives {
 		s := fitting{deal: out.Deal, floor: out.Floor}
 		reason := m.fit(&creatives[i], item, imp, &s)
+		if capped && reason == rtb.BidMade {
+			reason = m.within(x.rules[e.rules].creativeLimits, creatives[i].source.ID)
+		}
 		if reason == rtb.BidMade {
 			fits++
 			// The nth takes the place of the one before in one of n cases.

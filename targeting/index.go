@@ -25,6 +25,9 @@ type Index struct {
 	local     []partition
 	common    partition // line items for every country, or for too many
 
+	counted map[scope]int64 // by what frequency caps count: the longest window, in seconds; has all line items
+	longest int64           // of them
+
 	tags       table // segments that line items name, numbered
 	deals      vocabulary
 	domains    vocabulary
@@ -118,6 +121,7 @@ func Build(items []rtb.LineItem) (*Index, error) {
 	slices.Sort(x.seats)
 	x.seats = slices.Compact(x.seats)
 	slices.Sort(x.zipStarts)
+	x.markCounted()
 	x.divide()
 	return x, nil
 }

@@ -28,6 +28,11 @@ func TestBuildNamesWhatIsWrong(t *testing.T) {
 		}, "targeting.fences[1]"},
 		{func(i *rtb.LineItem) { i.Targeting.Fences = []rtb.Fence{{Lat: 1, Lon: 1}} }, "targeting.fences[0]"},
 		{func(i *rtb.LineItem) { i.Creatives = []rtb.Creative{{Key: "odd"}} }, `creative "odd": media`},
+		{func(i *rtb.LineItem) {
+			i.Caps = []rtb.FrequencyCap{{Per: rtb.CapCampaign, Limit: 1, Window: 1}, {Per: rtb.CapCampaign, Window: 1}}
+		}, "caps[1]"},
+		{func(i *rtb.LineItem) { i.Caps = []rtb.FrequencyCap{{Limit: 1, Window: 1}} }, "caps[0]"},
+		{func(i *rtb.LineItem) { i.MinGap = -1 }, "min_gap"},
 	}
 	for _, tt := range tests {
 		good, bad := *newSituation().item, *newSituation().item

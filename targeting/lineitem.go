@@ -27,6 +27,8 @@ const (
 	needCarrier
 	needInventory
 	needCategory
+	needCaps
+	needCreativeCaps
 
 	needPlace  = needRegion | needCity | needZip | needFence
 	needRules  = needPlace | needHours | needCarrier | needInventory | needCategory
@@ -46,6 +48,7 @@ type entry struct {
 	count      int32
 	kinds      uint8 // set of inventory kinds
 	ownSeat    bool
+	counted    bool // its impressions count for a frequency cap
 }
 
 // rules are the restrictions of a line item that has any beyond those that
@@ -61,6 +64,7 @@ type rules struct {
 	allowDomains, denyDomains       []uint32
 	allowApps, denyApps             []uint32
 	allowCategories, denyCategories []uint32
+	limits, creativeLimits          []limit
 }
 
 func (x *Index) creativesOf(e *entry) []creative {
@@ -147,6 +151,9 @@ func (x *Index) compile(e *entry, item *rtb.LineItem, clocks *clockSet) error {
 	}
 	if err := r.fences.build(t.Fences); err != nil {
 		return fmt.Errorf("targeting.fences%w", err)
+	}
+	if err := x.compileCaps(e, &r, item); err != nil {
+		return err
 	}
 	if e.needs != 0 {
 		e.rules = int32(len(x.rules))

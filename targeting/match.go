@@ -12,7 +12,7 @@ import (
 // [Index.Match].
 type Context struct {
 	Request *rtb.Request
-	User    *rtb.Profile // nil is an unknown user
+	User    *rtb.Profile // nil is an unknown user, also one who could not be looked up
 	Now     time.Time
 	Rates   *rtb.Rates
 	Seat    string // of line items that name none: the exchange profile's
@@ -34,6 +34,10 @@ type Candidate struct {
 	Deal     int16     // index into the deals of the Imp; -1 in the open auction
 	Size     rtb.Size  // banner: the creative's; video: the player's; else zero
 	Protocol uint8     // video and audio: OpenRTB list "protocols"
+	Capped   bool      // a frequency cap or a minimum gap restricts it, see [Index.Recheck]
+	Counted  bool      // its impressions count for the caps of some line item
+
+	position int32
 }
 
 // DefaultLimit is how many candidates [Index.Match] stops at.

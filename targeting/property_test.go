@@ -106,9 +106,22 @@ func randomLineItem(d dice, id int) rtb.LineItem {
 			t.Hours.Add(time.Weekday(d(7)), d(24))
 		}
 	}
+	item.Campaign, item.Advertiser = rtb.CampaignID(1+id%3), rtb.AdvertiserID(1+id%2)
+	if d.chance(20) {
+		for range 1 + d(2) {
+			item.Caps = append(item.Caps, rtb.FrequencyCap{
+				Per:   one(d, rtb.CapLineItem, rtb.CapCampaign, rtb.CapAdvertiser, rtb.CapCreative),
+				Limit: uint16(1 + d(3)), Window: one(d, time.Hour, 90*time.Second, 24*time.Hour),
+			})
+		}
+	}
+	if d.chance(5) {
+		item.MinGap = one(d, time.Minute, time.Hour)
+	}
 	item.Creatives = make([]rtb.Creative, d(4))
 	for i := range item.Creatives {
 		item.Creatives[i] = randomCreative(d)
+		item.Creatives[i].ID = rtb.CreativeID(1 + d(8))
 	}
 	return item
 }
@@ -182,6 +195,15 @@ func randomRequest(d dice) (*rtb.Request, *rtb.Profile) {
 	user := &rtb.Profile{Segments: some[rtb.SegmentID](d, 70, 1, 2, 3, 70, 900, 5000)}
 	if d.chance(50) {
 		user.Segments = append(user.Segments, rtb.SegmentID(1000+d(40)), rtb.SegmentID(1000+d(40)))
+	}
+	if d.chance(85) {
+		req.Users = append(req.Users, rtb.UserID{1})
+	}
+	for range d(6) * d(2) {
+		user.Exposures = append(user.Exposures, rtb.Exposure{
+			LineItem: rtb.LineItemID(d(12)), Campaign: rtb.CampaignID(d(4)), Advertiser: rtb.AdvertiserID(d(3)), Creative: rtb.CreativeID(d(9)),
+			Time: uint32(testNow.Unix() - int64(one(d, 0, 30, 59, 60, 89, 90, 3599, 3600, 86399, 86400))), Count: uint16(1 + d(3)),
+		})
 	}
 	return req, user
 }

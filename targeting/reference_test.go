@@ -284,6 +284,8 @@ func referenceVerdict(item *rtb.LineItem, seats []string, c *Context, imp *rtb.I
 			reason = c.Fit(creative, imp)
 		case creative.DSA == nil && (req.DSA.Required == 2 || req.DSA.Required == 3):
 			reason = rtb.TransparencyMissing
+		case referenceCaps(item, creative, c) != rtb.BidMade:
+			reason = referenceCaps(item, creative, c)
 		default:
 			v.shows = append(v.shows, s)
 		}
@@ -292,11 +294,46 @@ func referenceVerdict(item *rtb.LineItem, seats []string, c *Context, imp *rtb.I
 		}
 	}
 	if v.reason == rtb.BidMade {
+		if reason := referenceCaps(item, nil, c); reason != rtb.BidMade {
+			return fail(reason)
+		}
 		if reason := c.Admit(item.Slot, 0); reason != rtb.BidMade {
 			return fail(reason)
 		}
 	}
 	return v
+}
+
+// referenceCaps asks the caps of creatives, or without one all others.
+func referenceCaps(item *rtb.LineItem, creative *rtb.Creative, c *Context) rtb.NoBid {
+	caps := slices.Clone(item.Caps)
+	if item.MinGap > 0 {
+		caps = append(caps, rtb.FrequencyCap{Per: rtb.CapLineItem, Limit: 1, Window: item.MinGap})
+	}
+	for _, k := range caps {
+		if (k.Per == rtb.CapCreative) != (creative != nil) {
+			continue
+		}
+		if c.User == nil || len(c.Request.Users) == 0 {
+			return rtb.UserUnknown
+		}
+		shown := 0
+		for _, e := range c.User.Exposures {
+			same := map[rtb.CapScope]bool{
+				rtb.CapLineItem:   e.LineItem == item.ID || e.LineItem == 0,
+				rtb.CapCampaign:   e.Campaign == item.Campaign || e.Campaign == 0,
+				rtb.CapAdvertiser: e.Advertiser == item.Advertiser || e.Advertiser == 0,
+				rtb.CapCreative:   creative != nil && e.Creative == creative.ID || e.Creative == 0,
+			}[k.Per]
+			if same && time.Unix(int64(e.Time), 0).Add(k.Window).After(c.Now.Truncate(time.Second)) {
+				shown += int(e.Count)
+			}
+		}
+		if shown >= int(k.Limit) {
+			return rtb.FrequencyCapped
+		}
+	}
+	return rtb.BidMade
 }
 
 // referenceSlot compares a creative to the object of imp for its kind.
