@@ -36,9 +36,11 @@ type Source interface {
 	Tags() []rtb.SegmentID
 
 	// ReadUsers appends to words, for each user, one word of flags (1: opted
-	// out; 2: known beside segments) and one word a membership: its tag in the
-	// upper half, in the lower its end in Unix seconds, or zero. To ends it
-	// appends the length of words after each user. It reads all users at once.
+	// out; 2: known beside segments) with the number of exposures in its upper
+	// half; one word a membership: its tag in the upper half, in the lower its
+	// end in Unix seconds, or zero; and three words an exposure, see
+	// [rtb.ExposureOf]. To ends it appends the length of words after each user.
+	// It reads all users at once.
 	ReadUsers(deadline time.Time, users []rtb.UserID, words []uint64, ends []int) ([]uint64, []int, error)
 
 	// OnWrite has f called with users that have changed, after the change can
@@ -53,10 +55,10 @@ const (
 	slotUserLow            // first half of the user's id, also the key in the index
 	slotUserHigh
 	slotStamp // stamp of the user when read in the upper half, Unix seconds in the lower
-	slotHead  // flags of the Source, and in the upper half the number of memberships
+	slotHead  // flags of the Source; above them the numbers of words and, 16 bits further up, of exposures
 	slotFirst
 
-	slotMembers = slotWords - slotFirst
+	slotRecord = slotWords - slotFirst // words of memberships and exposures
 )
 
 const (
@@ -69,8 +71,9 @@ const (
 //
 // Users live in one array of slots without pointers, which the garbage
 // collector does not look at; a ristretto cache says which slot is whose and
-// which user to forget when there are more users than slots. A user in more
-// segments than a slot holds (27) is read from the Source each time.
+// which user to forget when there are more users than slots. A user with more
+// than a slot holds, 27 words, of which an exposure takes three, is read from
+// the Source each time.
 //
 // A hit allocates nothing itself; ristretto notes who was asked for and takes a
 // new notebook of 512 bytes every 64 calls, which is 8 bytes a call. It locks
@@ -246,20 +249,24 @@ func (c *Cache) readSlot(slot uint32, key uint64, user *rtb.UserID, tags []rtb.S
 	words := c.slots[int(slot)*slotWords:][:slotWords]
 	version := words[slotVersion].Load()
 	stamp, head := words[slotStamp].Load(), words[slotHead].Load()
-	n := int(head >> 32)
-	if version&1 != 0 || n > slotMembers ||
+	n, exposures := int(uint16(head>>32)), int(head>>48)
+	members := n - rtb.ExposureWords*exposures
+	if version&1 != 0 || n > slotRecord || members < 0 ||
 		words[slotUserLow].Load() != key ||
 		words[slotUserHigh].Load() != binary.LittleEndian.Uint64(user[8:]) ||
 		uint32(stamp>>32) != c.stamp(user).Load() ||
 		int32(seconds-uint32(stamp)) >= int32(maxStale/time.Second) {
 		return false
 	}
-	before := len(p.Segments)
-	for i := range n {
+	before, exposed := len(p.Segments), len(p.Exposures)
+	for i := range members {
 		addMember(p, words[slotFirst+i].Load(), tags, seconds)
 	}
+	for i := slotFirst + members; i < slotFirst+n; i += rtb.ExposureWords {
+		p.Exposures = append(p.Exposures, rtb.ExposureOf(words[i].Load(), words[i+1].Load(), words[i+2].Load()))
+	}
 	if words[slotVersion].Load() != version {
-		p.Segments = p.Segments[:before]
+		p.Segments, p.Exposures = p.Segments[:before], p.Exposures[:exposed]
 		return false
 	}
 	addHead(p, head)
@@ -305,8 +312,12 @@ func (c *Cache) read(deadline time.Time, users []rtb.UserID, missing uint64, tag
 	for i, end := range m.ends {
 		words := m.words[start:end]
 		start = end
-		for _, member := range words[1:] {
+		members := len(words) - rtb.ExposureWords*int(words[0]>>32)
+		for _, member := range words[1:members] {
 			addMember(p, member, tags, seconds)
+		}
+		for w := words[members:]; len(w) > 0; w = w[rtb.ExposureWords:] {
+			p.Exposures = append(p.Exposures, rtb.ExposureOf(w[0], w[1], w[2]))
 		}
 		addHead(p, words[0])
 		c.keep(&m.users[i], m.stamps[i], words, seconds)
@@ -316,8 +327,8 @@ func (c *Cache) read(deadline time.Time, users []rtb.UserID, missing uint64, tag
 
 // keep caches what the Source said of a user, if there is room.
 func (c *Cache) keep(user *rtb.UserID, stamp uint32, record []uint64, seconds uint32) {
-	members := record[1:]
-	if len(members) > slotMembers {
+	head, record := record[0], record[1:]
+	if len(record) > slotRecord {
 		return
 	}
 	slot, ok := c.take()
@@ -332,9 +343,9 @@ func (c *Cache) keep(user *rtb.UserID, stamp uint32, record []uint64, seconds ui
 	words[slotUserLow].Store(key)
 	words[slotUserHigh].Store(binary.LittleEndian.Uint64(user[8:]))
 	words[slotStamp].Store(uint64(stamp)<<32 | uint64(seconds))
-	words[slotHead].Store(record[0]&(headOptedOut|headKnown) | uint64(len(members))<<32)
-	for i, member := range members {
-		words[slotFirst+i].Store(member)
+	words[slotHead].Store(head&(headOptedOut|headKnown) | uint64(len(record))<<32 | head>>32<<48)
+	for i, word := range record {
+		words[slotFirst+i].Store(word)
 	}
 	words[slotVersion].Add(1)
 	if !c.index.Set(key, slot, 1) {

@@ -52,6 +52,13 @@ func TestCacheIsAsGoodAsTheStore(t *testing.T) {
 	})
 }
 
+func TestCacheIsAsGoodAsTheStoreWithExposures(t *testing.T) {
+	storetest.TestExposures(t, func(t *testing.T) storetest.Exposures {
+		store, cache := openProfiles(t, 1<<20)
+		return cached{store, cache}
+	})
+}
+
 // table is a Source of users in memory that counts how often it is read.
 type table struct {
 	mu     sync.Mutex
@@ -176,7 +183,7 @@ func TestCacheDoesNotKeepWhatIsOld(t *testing.T) {
 
 func TestCacheOfUsersInManySegments(t *testing.T) {
 	s, c := newTable(t)
-	for n, want := range map[int]int{slotMembers: 1, slotMembers + 1: 2} {
+	for n, want := range map[int]int{slotRecord: 1, slotRecord + 1: 2} {
 		s.reads = 0
 		user := storetest.User(n)
 		record := []uint64{0}
@@ -190,6 +197,31 @@ func TestCacheOfUsersInManySegments(t *testing.T) {
 			}
 		}
 		wantReads(t, s, want)
+	}
+}
+
+func TestCacheOfExposures(t *testing.T) {
+	s, c := newTable(t)
+	for n, want := range map[int]int{1: 1, (slotRecord - 2) / rtb.ExposureWords: 1, (slotRecord-2)/rtb.ExposureWords + 1: 2} {
+		s.reads = 0
+		user := storetest.User(n)
+		record := []uint64{headKnown | uint64(n)<<32, 1 << 32, 2 << 32}
+		var seen []rtb.Exposure
+		for i := range uint32(n) {
+			e := rtb.Exposure{LineItem: rtb.LineItemID(i + 1), Campaign: 2, Advertiser: 3, Creative: rtb.CreativeID(i + 7), Time: 1e9 + i, Count: uint16(i + 1)}
+			seen, record = append(seen, e), e.AppendWords(record)
+		}
+		s.users[user] = record
+		for range 2 {
+			if p := profileOf(t, c, storetest.Now, user); !slices.Equal(p.Exposures, seen) || !slices.Equal(p.Segments, []rtb.SegmentID{10, 20}) || !p.Known {
+				t.Errorf("profile %+v, want two segments and %d exposures", p, n)
+			}
+		}
+		wantReads(t, s, want)
+		s.write(user, 0)
+		if p := profileOf(t, c, storetest.Now, user); len(p.Exposures) != 0 || p.Known {
+			t.Errorf("after they were forgotten: %+v", p)
+		}
 	}
 }
 
@@ -277,6 +309,10 @@ func TestCacheHitDoesNotAllocate(t *testing.T) {
 	store, c := openProfiles(t, 1<<20)
 	storetest.Change(t, store, 1, audience.Add, time.Hour, storetest.Users(0, 10))
 	users := []rtb.UserID{storetest.User(1), storetest.User(500)} // one known, one not
+	if err := store.RecordExposures(t.Context(), 1, storetest.Now, []audience.Impression{
+		{User: users[0], LineItem: 1, Time: storetest.Now, Until: storetest.Now.Add(time.Hour)}}); err != nil {
+		t.Fatal(err)
+	}
 	profileOf(t, c, storetest.Now, users...)
 	var p rtb.Profile
 	misses := profileMisses.Get()
@@ -284,7 +320,7 @@ func TestCacheHitDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { _ = c.Profile(storetest.Now, deadline, users, &p) }); n != 0 {
 		t.Errorf("a hit allocates %v times, want 0", n)
 	}
-	if profileMisses.Get() != misses || len(p.Segments) != 1 {
+	if profileMisses.Get() != misses || len(p.Segments) != 1 || len(p.Exposures) != 1 {
 		t.Errorf("these were no hits: %+v", p)
 	}
 }

@@ -35,7 +35,7 @@ func (x *Index) compileCaps(e *entry, r *rules, item *rtb.LineItem) error {
 		if c.Per < rtb.CapLineItem || c.Per > rtb.CapCreative || c.Limit == 0 || c.Window <= 0 {
 			return fmt.Errorf("caps[%d]: want a scope, a limit and a window", i)
 		}
-		l := limit{per: c.Per, count: uint32(c.Limit), id: ids[c.Per], window: int64((c.Window + time.Second - 1) / time.Second)}
+		l := limit{per: c.Per, count: uint32(c.Limit), id: ids[c.Per], window: secondsUp(c.Window)}
 		if c.Per != rtb.CapCreative {
 			e.needs |= needCaps
 			r.limits = append(r.limits, l)
@@ -53,12 +53,15 @@ func (x *Index) compileCaps(e *entry, r *rules, item *rtb.LineItem) error {
 	}
 	if item.MinGap > 0 {
 		e.needs |= needCaps
-		l := limit{per: rtb.CapLineItem, count: 1, id: uint32(item.ID), window: int64((item.MinGap + time.Second - 1) / time.Second)}
+		l := limit{per: rtb.CapLineItem, count: 1, id: uint32(item.ID), window: secondsUp(item.MinGap)}
 		r.limits = append(r.limits, l)
 		x.count(own, l.window)
 	}
 	return nil
 }
+
+// secondsUp is a positive duration in seconds, so that no cap ends early.
+func secondsUp(d time.Duration) int64 { return int64((d-1)/time.Second) + 1 }
 
 func (x *Index) count(s scope, window int64) {
 	x.counted[s] = max(x.counted[s], window)

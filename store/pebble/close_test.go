@@ -3,6 +3,7 @@ package pebble
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,6 +156,9 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte{1, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 2, 0xff, 0xfe})
 	f.Add([]byte{1, 0, 1, 7, 1, 2, 3, 4, 5, 6, 7})
 	f.Add([]byte{2, 0})
+	f.Add(append([]byte{1, 0, 2, exposureSize}, make([]byte, exposureSize)...))
+	f.Add(append(append([]byte{1, 0, 2, exposureSize}, bytes.Repeat([]byte{7}, exposureSize)...), 1, 8, 1, 2, 3, 4, 5, 6, 7, 8))
+	f.Add([]byte{1, 0, 2, exposureSize - 1, 1, 2, 3})
 	f.Add([]byte{1, 0, 9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	var r, again record
 	f.Fuzz(func(t *testing.T, value []byte) {
@@ -164,14 +168,20 @@ func FuzzRecord(f *testing.F) {
 		} else if err != nil {
 			return
 		}
-		if len(words)-1 > len(r.members) {
-			t.Fatalf("read %d memberships of %d", len(words)-1, len(r.members))
+		exposures := words[len(words)-rtb.ExposureWords*len(r.exposures):]
+		if members := len(words) - 1 - len(exposures); members > len(r.members) || words[0]>>32 != uint64(len(r.exposures)) {
+			t.Fatalf("read %d memberships of %d and %d exposures of %d", members, len(r.members), words[0]>>32, len(r.exposures))
+		}
+		for i := range r.exposures {
+			if w := exposures[rtb.ExposureWords*i:]; rtb.ExposureOf(w[0], w[1], w[2]) != r.exposures[i].Exposure {
+				t.Fatalf("exposure %d is %+v, but read as %+v", i, r.exposures[i], rtb.ExposureOf(w[0], w[1], w[2]))
+			}
 		}
 		stored := r.append(nil)
 		if err := again.decode(stored); err != nil {
 			t.Fatalf("what was written cannot be read: %v", err)
 		}
-		if !bytes.Equal(stored, again.append(nil)) || len(again.members) != len(r.members) || !bytes.Equal(again.others, r.others) {
+		if !bytes.Equal(stored, again.append(nil)) || len(again.members) != len(r.members) || !slices.Equal(again.exposures, r.exposures) || !bytes.Equal(again.others, r.others) {
 			t.Fatal("writing a record has changed it")
 		}
 	})

@@ -11,7 +11,8 @@ import (
 	"bidwell/rtb"
 )
 
-// Bits of the first word that [Store.ReadUsers] appends for a user.
+// Bits of the first word that [Store.ReadUsers] appends for a user. The upper
+// half is the number of exposures.
 const (
 	headOptedOut = 1 << iota
 	headKnown    // something is stored beside memberships
@@ -39,11 +40,12 @@ func (s *Store) OnWrite(f func(users []rtb.UserID)) {
 	s.onWrite.Store(&all)
 }
 
-// ReadUsers appends to words, for each user, one word of flags and one a
-// membership, its tag in the upper half and its end in Unix seconds (zero for
-// never) in the lower; and to ends where the words of each user end. Tags that
-// mean nothing any more are left out. All users are read from one state of the
-// store. It allocates what the database needs for an iterator, but no more once
+// ReadUsers appends to words, for each user, one word of flags with the number
+// of exposures in its upper half; one a membership, its tag in the upper half
+// and its end in Unix seconds (zero for never) in the lower; and three an
+// exposure, see [rtb.ExposureOf]. To ends it appends where the words of each
+// user end. Tags that mean nothing any more are left out. All users are read
+// from one state of the store. It allocates what the database needs for an iterator, but no more once
 // words and ends have grown. Where deadline passes it stops with [os.ErrDeadlineExceeded].
 func (s *Store) ReadUsers(deadline time.Time, users []rtb.UserID, words []uint64, ends []int) ([]uint64, []int, error) {
 	sc := s.scratch.Get().(*scratch)
@@ -98,6 +100,7 @@ func appendUser(words []uint64, at int, value []byte, tags []rtb.SegmentID) ([]u
 	if flags&flagOptedOut != 0 {
 		words[at] |= headOptedOut
 	}
+	sections := rest
 	for len(rest) > 0 {
 		var kind byte
 		var payload []byte
@@ -106,6 +109,9 @@ func appendUser(words []uint64, at int, value []byte, tags []rtb.SegmentID) ([]u
 		}
 		if kind != sectionMembers {
 			words[at] |= headKnown
+			if kind == sectionExposures {
+				words[at] += uint64(len(payload)/exposureSize) << 32
+			}
 			continue
 		}
 		for ; len(payload) > 0; payload = payload[memberSize:] {
@@ -117,12 +123,22 @@ func appendUser(words []uint64, at int, value []byte, tags []rtb.SegmentID) ([]u
 			}
 		}
 	}
+	for words[at]>>32 != 0 && len(sections) > 0 { // exposures come last
+		var kind byte
+		var payload []byte
+		if kind, payload, _, sections, err = nextSection(sections); err != nil {
+			return words, err
+		}
+		if kind == sectionExposures {
+			words = appendExposures(words, payload)
+		}
+	}
 	return words, nil
 }
 
 // Profile fills p with what is known of the users, taken as one person: all
-// segments that one of them is in at this time, and whether one of them opted
-// out. On an error, past the deadline included, p is that of an unknown user.
+// segments that one of them is in at this time, what they have seen, and
+// whether one of them opted out. On an error, past the deadline included, p is that of an unknown user.
 func (s *Store) Profile(now, deadline time.Time, users []rtb.UserID, p *rtb.Profile) error {
 	sc := s.scratch.Get().(*scratch)
 	defer s.scratch.Put(sc)
@@ -140,7 +156,11 @@ func (s *Store) Profile(now, deadline time.Time, users []rtb.UserID, p *rtb.Prof
 			head := sc.words[start]
 			p.OptedOut = p.OptedOut || head&headOptedOut != 0
 			p.Known = p.Known || head != 0
-			for _, w := range sc.words[start+1 : end] {
+			members := end - rtb.ExposureWords*int(head>>32)
+			for w := sc.words[members:end]; len(w) > 0; w = w[rtb.ExposureWords:] {
+				p.Exposures = append(p.Exposures, rtb.ExposureOf(w[0], w[1], w[2]))
+			}
+			for _, w := range sc.words[start+1 : members] {
 				tag, until := int64(w>>32), uint32(w)
 				if tag < int64(len(tags)) && tags[tag] != 0 && (until == 0 || until > seconds) {
 					p.Segments = append(p.Segments, tags[tag])

@@ -14,7 +14,7 @@ import (
 //
 // A section of an unknown kind is kept as it is, so that an older program does
 // not lose what a newer one wrote. The section sectionMembers has eight bytes a
-// membership: tag and until, both little-endian.
+// membership: tag and until, both little-endian; for sectionExposures see there.
 const (
 	recordFormat   = 1
 	flagOptedOut   = 1 << 0
@@ -35,15 +35,20 @@ func (m member) expired(now uint32) bool { return m.until != 0 && m.until <= now
 
 // record is a user's record in memory. It is reused.
 type record struct {
-	flags   byte
-	members []member
-	others  []byte // the other sections, as stored
+	flags     byte
+	members   []member
+	exposures []exposure
+	others    []byte // the other sections, as stored
 }
 
-func (r *record) reset() { *r = record{members: r.members[:0], others: r.others[:0]} }
+func (r *record) reset() {
+	*r = record{members: r.members[:0], exposures: r.exposures[:0], others: r.others[:0]}
+}
 
 // empty reports that there is nothing to store.
-func (r *record) empty() bool { return r.flags == 0 && len(r.members) == 0 && len(r.others) == 0 }
+func (r *record) empty() bool {
+	return r.flags == 0 && len(r.members) == 0 && len(r.exposures) == 0 && len(r.others) == 0
+}
 
 // sections walks over the sections of a stored record: it returns the flags
 // and the bytes after them.
@@ -65,7 +70,7 @@ func nextSection(sections []byte) (kind byte, payload, whole, rest []byte, err e
 	}
 	end := 1 + n + int(size)
 	kind = sections[0]
-	if kind == sectionMembers && size%memberSize != 0 {
+	if kind == sectionMembers && size%memberSize != 0 || kind == sectionExposures && size%exposureSize != 0 {
 		return 0, nil, nil, nil, errRecord
 	}
 	return kind, sections[1+n : end], sections[:end], sections[end:], nil
@@ -81,12 +86,17 @@ func (r *record) decode(value []byte) error {
 		if kind, payload, whole, rest, err = nextSection(rest); err != nil {
 			break
 		}
-		if kind != sectionMembers {
+		switch kind {
+		case sectionMembers:
+			for ; len(payload) > 0; payload = payload[memberSize:] {
+				r.members = append(r.members, readMember(payload))
+			}
+		case sectionExposures:
+			for ; len(payload) > 0; payload = payload[exposureSize:] {
+				r.exposures = append(r.exposures, readExposure(payload))
+			}
+		default:
 			r.others = append(r.others, whole...)
-			continue
-		}
-		for ; len(payload) > 0; payload = payload[memberSize:] {
-			r.members = append(r.members, readMember(payload))
 		}
 	}
 	return err
@@ -104,6 +114,13 @@ func (r *record) append(dst []byte) []byte {
 		for _, m := range r.members {
 			dst = binary.LittleEndian.AppendUint32(dst, m.tag)
 			dst = binary.LittleEndian.AppendUint32(dst, m.until)
+		}
+	}
+	if len(r.exposures) > 0 {
+		dst = append(dst, sectionExposures)
+		dst = binary.AppendUvarint(dst, uint64(len(r.exposures)*exposureSize))
+		for i := range r.exposures {
+			dst = r.exposures[i].append(dst)
 		}
 	}
 	return append(dst, r.others...)

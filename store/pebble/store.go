@@ -71,6 +71,9 @@ type Store struct {
 	pending pending
 	writer  writer
 
+	recorded uint64 // position of the log that exposures were recorded up to
+	exposed  uint32 // the time that the log has come to since the store was opened, in Unix seconds
+
 	closing  sync.Mutex // guards closed and the start of work
 	closed   bool
 	stop     chan struct{}
@@ -99,6 +102,8 @@ var (
 	keyNext    = []byte("mnext")    // uint32
 	keyDone    = []byte("mdone")    // uint64
 	keyPending = []byte("mpending") // uint64, uint32
+
+	keyRecorded = []byte("mrecorded") // uint64
 )
 
 // Open opens the store in dir, or makes one. It finishes an upload that was
@@ -235,6 +240,8 @@ func (s *Store) loadKey(key, value []byte) error {
 		s.done = binary.LittleEndian.Uint64(value)
 	case string(key) == string(keyPending) && len(value) == 12:
 		s.pending = pending{binary.LittleEndian.Uint64(value), binary.LittleEndian.Uint32(value[8:])}
+	case string(key) == string(keyRecorded) && len(value) == 8:
+		s.recorded = binary.LittleEndian.Uint64(value)
 	default:
 		return fmt.Errorf("entry %q is damaged or of another version", key)
 	}

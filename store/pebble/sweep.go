@@ -38,7 +38,7 @@ func (s *Store) sweepUntilClosed() {
 	}
 }
 
-// sweep drops dead and expired memberships from all records, some thousand
+// sweep drops dead and expired memberships and exposures from all records, some thousand
 // at a time so that nobody waits long, and returns how many users it rewrote.
 func (s *Store) sweep() (swept int, err error) {
 	var stale []rtb.UserID
@@ -77,12 +77,15 @@ func (s *Store) findStale(stale []rtb.UserID, from []byte) (_ []rtb.UserID, next
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	now := uint32(s.opts.now().Unix())
+	s.writing.Lock()
+	exposed := s.exposed
+	s.writing.Unlock()
 	seen := 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if seen++; len(stale) >= s.opts.batch || seen > 16*s.opts.batch {
 			return stale, append([]byte(nil), it.Key()...), it.Error()
 		}
-		old, err := s.isStale(it.Value(), now)
+		old, err := s.isStale(it.Value(), now, exposed)
 		if err != nil {
 			return stale, nil, err
 		}
@@ -93,13 +96,20 @@ func (s *Store) findStale(stale []rtb.UserID, from []byte) (_ []rtb.UserID, next
 	return stale, nil, it.Error()
 }
 
-func (s *Store) isStale(value []byte, now uint32) (bool, error) {
+func (s *Store) isStale(value []byte, now, exposed uint32) (bool, error) {
 	tags := s.Tags()
 	_, rest, err := openRecord(value)
 	for err == nil && len(rest) > 0 {
 		var kind byte
 		var payload []byte
 		kind, payload, _, rest, err = nextSection(rest)
+		if err == nil && kind == sectionExposures {
+			for ; len(payload) > 0; payload = payload[exposureSize:] {
+				if x := readExposure(payload); x.expired(exposed) {
+					return true, nil
+				}
+			}
+		}
 		if err != nil || kind != sectionMembers {
 			continue
 		}

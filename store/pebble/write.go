@@ -27,7 +27,7 @@ type countOf struct{ tag, until uint32 }
 // rewrite reads the records of users, which are in ascending order and
 // distinct, has edit change each, and writes in one batch what has changed,
 // together with the counts and what also adds. Dead and expired memberships
-// are dropped from what is rewritten. The caller holds s.writing.
+// and exposures are dropped from what is rewritten. The caller holds s.writing.
 //
 // edit learns whether there was a record and returns whether it modified it.
 func (s *Store) rewrite(now uint32, users []rtb.UserID, sync *engine.WriteOptions,
@@ -119,7 +119,7 @@ func (s *Store) rewriteUsers(b *engine.Batch, now uint32, users []rtb.UserID, ed
 
 func (s *Store) rewriteUser(b *engine.Batch, now uint32, i int, user *rtb.UserID, found bool, edit func(i int, found bool, r *record) bool) error {
 	w, r := &s.writer, &s.writer.record
-	pruned := false
+	pruned := r.dropExposures(s.exposed)
 	for k := 0; k < len(r.members); {
 		m := r.members[k]
 		dead := s.dead(m.tag)
@@ -194,12 +194,12 @@ func (s *Store) SegmentSize(now time.Time, segment rtb.SegmentID) int64 {
 	return s.members(tag, uint32(now.Unix()))
 }
 
-// forget empties a user's memberships.
+// forget empties a user's record, but for the flags.
 func (s *Store) forget(r *record) {
 	for _, m := range r.members {
 		s.writer.delta[countOf(m)]-- // rewriteUser has dropped the dead ones
 	}
-	r.members = r.members[:0]
+	r.members, r.exposures, r.others = r.members[:0], r.exposures[:0], r.others[:0]
 }
 
 // SetOptOut records that a user does not want to be known, and forgets all
@@ -213,7 +213,6 @@ func (s *Store) SetOptOut(_ context.Context, user rtb.UserID, out bool) error {
 			was := r.flags&flagOptedOut != 0
 			if out {
 				s.forget(r)
-				r.others = r.others[:0]
 				r.flags |= flagOptedOut
 				return true
 			}
@@ -235,7 +234,6 @@ func (s *Store) EraseUser(ctx context.Context, user rtb.UserID, keepOptOut bool)
 	return s.exclusively(ctx, "erase a user", func() error {
 		return s.rewriteOne(user, func(_ int, found bool, r *record) bool {
 			s.forget(r)
-			r.others = r.others[:0]
 			if !keepOptOut {
 				r.flags = 0
 			}
