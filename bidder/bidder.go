@@ -38,6 +38,9 @@ type Bidder struct {
 	shedder   shedder
 	draining  atomic.Bool
 
+	// Exposures are the bids in flight, as far as frequency caps count them.
+	Exposures *Exposures
+
 	// admit is Pacer.Admit, made once: a method value allocates.
 	admit func(slot int32, coin uint32) rtb.NoBid
 }
@@ -60,6 +63,10 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 	}
 	b := &Bidder{cfg: cfg, Parts: parts, admit: parts.Pacer.Admit}
 	b.shedder.maxDelay = cfg.MaxDelay
+	var err error
+	if b.Exposures, err = newExposures(cfg); err != nil {
+		return nil, err
+	}
 	b.SetExchanges(parts.Exchanges)
 	return b, nil
 }
@@ -91,7 +98,7 @@ func (b *Bidder) bid(s *scratch) {
 		return
 	}
 
-	x := b.Catalog.Index()
+	x := s.index
 	s.matches.Limit = batch
 	x.Begin(&s.matches, &s.context)
 	reason := rtb.BidMade // the one that came furthest
@@ -122,6 +129,7 @@ func (b *Bidder) bid(s *scratch) {
 func (b *Bidder) open(s *scratch) rtb.NoBid {
 	req := &s.request
 	req.Exchange = s.exchange.ID
+	s.index = b.Catalog.Index()
 	if !s.deadline.After(s.arrived) {
 		return rtb.TooLate
 	}
@@ -137,19 +145,22 @@ func (b *Bidder) open(s *scratch) rtb.NoBid {
 		identify(req, b.Salt)
 	}
 	privacy.Redact(req, permissions)
+	s.context.User = &s.user
+	b.lookUp(s)
 	if len(req.Users) > 0 {
 		// A profile that cannot be read in time is an unknown user.
 		if b.Profiles.Profile(s.now, s.deadline, req.Users, &s.user) != nil {
 			s.user.Reset()
+			s.context.User = nil
 		}
 		if s.user.OptedOut {
 			s.user.Reset()
 			req.Users = req.Users[:0]
 		}
+		b.expose(s)
 	}
 
 	s.context.Request = req
-	s.context.User = &s.user
 	s.context.Now = s.now
 	s.context.Rates = b.Rates
 	s.context.Seat = s.exchange.Form.Seat
@@ -214,10 +225,16 @@ func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 		o := &s.offers[best]
 		c := &s.matches.Candidates[o.candidate]
 		if b.Pacer.Take(c.LineItem.Slot, o.price, s.now) {
-			b.add(s, imp, c, o)
-			return rtb.BidMade
+			id := newBidID()
+			if o.reason = b.hold(s, c, &id); o.reason == rtb.BidMade {
+				b.add(s, imp, c, o, id)
+				return rtb.BidMade
+			}
+			b.Pacer.Release(c.LineItem.Slot, o.price, s.now)
+		} else {
+			o.reason = rtb.BudgetSpent
 		}
-		o.reason, reason = rtb.BudgetSpent, rtb.BudgetSpent
+		reason = o.reason
 		best = bestOffer(s.offers)
 	}
 }
@@ -308,10 +325,17 @@ func (b *Bidder) secondsFloor(imp *rtb.Imp, c *targeting.Candidate) rtb.Money {
 	return floor
 }
 
+func newBidID() (id rtb.BidID) {
+	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	return id
+}
+
 // add appends the bid that o is to the response, with its token.
-func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer) {
+func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer, id rtb.BidID) {
 	resp := &s.response
 	resp.Bids = append(resp.Bids, rtb.Bid{
+		ID:       id,
 		Imp:      imp,
 		LineItem: c.LineItem,
 		Creative: c.Creative,
@@ -321,8 +345,6 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer)
 		Protocol: c.Protocol,
 	})
 	bid := &resp.Bids[len(resp.Bids)-1]
-	binary.LittleEndian.PutUint64(bid.ID[:8], rand.Uint64())
-	binary.LittleEndian.PutUint64(bid.ID[8:], rand.Uint64())
 	bid.Price, _ = b.Rates.FromAccount(o.price, resp.Currency)
 	if deal := dealOf(imp, c); deal != nil {
 		bid.Deal = deal.ID
@@ -355,6 +377,9 @@ func (b *Bidder) withdraw(s *scratch, why rtb.NoBid) {
 	for i := range s.response.Bids {
 		bid := &s.response.Bids[i]
 		b.Pacer.Release(bid.LineItem.Slot, bid.Cost, s.now)
+		if s.exposed.made > 0 {
+			b.Exposures.remove(&s.request.Users[0], &bid.ID)
+		}
 	}
 	s.response.Bids = s.response.Bids[:0]
 	s.response.Reason = why

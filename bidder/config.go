@@ -34,6 +34,12 @@ type Config struct {
 	// them is shed.
 	MaxDelay time.Duration
 
+	// Holds is how many bids in flight frequency caps can count at a time, 40
+	// bytes each, and HoldTimeout how long one counts of which nothing is heard;
+	// see [Exposures]. Zero means DefaultHolds and pacing.HoldTimeout.
+	Holds       int
+	HoldTimeout time.Duration
+
 	// MaxConns is how many connections are served at a time.
 	MaxConns int
 }

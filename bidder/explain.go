@@ -44,7 +44,7 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 		out.Outcome = resp.Reason.String()
 		return out, nil
 	}
-	x := b.Catalog.Index()
+	x := s.index
 	s.matches.Limit = batch
 	x.Begin(&s.matches, &s.context)
 	reason := rtb.BidMade
@@ -95,13 +95,16 @@ func (b *Bidder) explainImp(s *scratch, imp *rtb.Imp) (rtb.ImpExplanation, rtb.N
 		return out, rtb.NoUsableImp
 	}
 
-	x := b.Catalog.Index()
+	x := s.index
 	x.Match(&s.matches, imp)
-	why := s.matches.Reason
+	why, before := s.matches.Reason, len(s.user.Exposures)
+	seen := s.user.Exposures
 	offered := map[rtb.LineItemID]rtb.LineItemExplanation{}
 	if len(s.matches.Candidates) > 0 {
 		why = b.offer(s, x, imp)
-		for x.More(&s.matches) { // people want to see the others' prices too
+		seen = s.user.Exposures
+		s.user.Exposures = seen[:before] // the bid itself must not stand in the way of others
+		for x.More(&s.matches) {         // people want to see the others' prices too
 			b.price(s, imp, -1)
 		}
 		for rank, l := range b.explainOffers(s, imp, why == rtb.BidMade) {
@@ -126,6 +129,7 @@ func (b *Bidder) explainImp(s *scratch, imp *rtb.Imp) (rtb.ImpExplanation, rtb.N
 		}
 		out.LineItems = append(out.LineItems, l)
 	})
+	s.user.Exposures = seen
 	slices.SortStableFunc(out.LineItems, func(a, b rtb.LineItemExplanation) int {
 		return cmp.Compare(rankOrLast(a.Rank), rankOrLast(b.Rank))
 	})

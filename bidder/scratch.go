@@ -22,6 +22,8 @@ type scratch struct {
 	features models.Features
 	native   nativeFit
 	offers   []offer
+	exposed  exposed
+	index    *targeting.Index
 
 	predicting *rtb.Imp // what features and the predictor have begun
 

@@ -12,7 +12,6 @@ func (x *Index) check(m *Matches, imp *rtb.Imp, position int32, out *Candidate) 
 	e := &x.entries[position]
 	item := &x.items[position]
 	out.LineItem, out.Creative = item, nil
-	out.position, out.Capped, out.Counted = position, e.needs&(needCaps|needCreativeCaps) != 0, e.counted
 	// The pacer's valve is the last check, but the cheapest one of those that
 	// most line items fail; once another line item has come as far, the reason
 	// of this one cannot matter.
@@ -54,8 +53,11 @@ func (x *Index) check(m *Matches, imp *rtb.Imp, position int32, out *Candidate) 
 		}
 	}
 	if !early {
-		return m.admit(e)
+		if reason := m.admit(e); reason != rtb.BidMade {
+			return reason
+		}
 	}
+	out.position, out.Capped, out.Counted = position, e.needs&(needCaps|needCreativeCaps) != 0, e.counted
 	return rtb.BidMade
 }
 
