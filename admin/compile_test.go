@@ -63,6 +63,7 @@ func TestCompileLineItem(t *testing.T) {
 			DenyDomains: []string{"example.org"}, Hours: hours, UserTime: true,
 		},
 		Caps:     []rtb.FrequencyCap{{Per: rtb.CapLineItem, Limit: 3, Window: 24 * time.Hour}, {Per: rtb.CapAdvertiser, Limit: 10, Window: 168 * time.Hour}},
+		MinGap:   10 * time.Minute,
 		Location: berlin,
 		Creatives: []rtb.Creative{{
 			ID: 1, Key: "banner-300x250", Media: rtb.Banner, Size: rtb.Size{W: 300, H: 250},

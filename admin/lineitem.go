@@ -22,7 +22,8 @@ type LineItem struct {
 	Pacing    string    `json:"pacing,omitempty" enum:"even,asap,ahead" default:"even" doc:"How the daily budget is spread over the day"`
 	Goal      Goal      `json:"goal"`
 	Targeting Targeting `json:"targeting,omitzero"`
-	Caps      []Cap     `json:"caps,omitempty" maxItems:"16" doc:"Limits on the impressions that one user sees"`
+	Caps      []Cap     `json:"caps,omitempty" maxItems:"16" doc:"Limits on the impressions that one user sees, in sliding windows. A line item with caps or a min_gap does not bid for users without an identifier"`
+	MinGap    Duration  `json:"min_gap,omitempty" doc:"Least time between two impressions of it for one user" example:"10m"`
 	Creatives []string  `json:"creatives,omitempty" maxItems:"200" doc:"Ids of the creatives it shows"`
 }
 
@@ -38,7 +39,7 @@ type Goal struct {
 
 // Cap limits the impressions that one user sees.
 type Cap struct {
-	Per    string   `json:"per" enum:"line-item,campaign,advertiser,creative"`
+	Per    string   `json:"per" enum:"line-item,campaign,advertiser,creative" doc:"What is counted: impressions of this line item, of its campaign, of its advertiser, or of each creative, whichever line item shows them"`
 	Limit  uint16   `json:"limit" minimum:"1" maximum:"1000"`
 	Window Duration `json:"window" example:"24h"`
 }
@@ -68,6 +69,7 @@ func (l *LineItem) check(c *checker) {
 		}
 		c.duration(field+".window", k.Window, time.Second, maxWindow)
 	}
+	c.duration("min_gap", l.MinGap, time.Second, maxWindow)
 	c.ids("creatives", l.Creatives)
 }
 
@@ -130,6 +132,11 @@ func (r *compilation) lineItem(l *LineItem, campaign *Campaign, owner *Advertise
 			return item, err
 		}
 		item.Caps = append(item.Caps, rtb.FrequencyCap{Per: capScopes[k.Per], Limit: k.Limit, Window: window})
+	}
+	if l.MinGap != "" {
+		if item.MinGap, err = time.ParseDuration(string(l.MinGap)); err != nil {
+			return item, err
+		}
 	}
 	if err := r.targeting(&l.Targeting, &item.Targeting); err != nil {
 		return item, err

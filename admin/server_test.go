@@ -164,7 +164,7 @@ const (
     "inventory": {"allow": [], "deny": ["example.org"], "apps": [], "categories": [], "deals": [], "exchanges": []},
     "hours": {"monday": [[7, 9], [17, 22]]}, "timezone": "user"
   },
-  "caps": [{"per": "line-item", "limit": 3, "window": "24h"}, {"per": "advertiser", "limit": 10, "window": "168h"}],
+  "caps": [{"per": "line-item", "limit": 3, "window": "24h"}, {"per": "advertiser", "limit": 10, "window": "168h"}], "min_gap": "10m",
   "creatives": ["banner-300x250"]
 }`
 )
@@ -197,7 +197,7 @@ func TestPutIsIdempotent(t *testing.T) {
 	if err := errors.Join(json.Unmarshal([]byte(first.Body), &got), json.Unmarshal([]byte(lineItem), &want)); err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range []string{"goal", "budget", "caps", "creatives", "flight", "status", "campaign"} {
+	for _, field := range []string{"goal", "budget", "caps", "min_gap", "creatives", "flight", "status", "campaign"} {
 		if a, b := fmt.Sprint(got[field]), fmt.Sprint(want[field]); a != b {
 			t.Errorf("%s = %s, want %s", field, a, b)
 		}
@@ -308,9 +308,9 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 			"budget": {"daily": "-1", "total": 5}, "goal": {"type": "cpc", "value": "0"}, "pacing": "slow",
 			"targeting": {"devices": ["fridge"], "geo": {"countries": ["Germany"], "regions": ["US-CA"], "fences": [{"lat": 91, "lon": 0, "meters": 0}]},
 				"hours": {"noday": [[1, 2]]}, "segments": {"any": ["nobody"], "all": ["UPPER"]}, "inventory": {"deny": ["https://x.example/"], "exchanges": ["nowhere"]}},
-			"caps": [{"per": "month", "limit": 0, "window": "1 day"}], "creatives": ["nothing"]}`,
+			"caps": [{"per": "month", "limit": 0, "window": "1 day"}], "min_gap": "0s", "creatives": ["nothing"]}`,
 			[]string{"body.budget.daily", "body.budget.total", "body.campaign", "body.caps[0].limit", "body.caps[0].per", "body.caps[0].window", "body.colour", "body.creatives[0]",
-				"body.flight.end", "body.goal.max_cpm", "body.goal.value", "body.name", "body.pacing", "body.status", "body.targeting.devices[0]",
+				"body.flight.end", "body.goal.max_cpm", "body.goal.value", "body.min_gap", "body.name", "body.pacing", "body.status", "body.targeting.devices[0]",
 				"body.targeting.geo.countries[0]", "body.targeting.geo.fences[0].lat", "body.targeting.geo.fences[0].meters", "body.targeting.geo.regions[0]",
 				"body.targeting.hours", "body.targeting.inventory.deny[0]", "body.targeting.inventory.exchanges[0]", "body.targeting.segments.all[0]", "body.targeting.segments.any[0]"}},
 		{"nothing at all", "line-items/x", `{}`, []string{"body.campaign", "body.goal", "body.name"}},

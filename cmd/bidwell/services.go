@@ -55,7 +55,6 @@ type server struct {
 	directory atomic.Pointer[exchange.Directory]
 	leftOut   atomic.Pointer[[]admin.Problem] // exchanges that do not serve
 	landings  atomic.Pointer[map[rtb.CreativeID]string]
-	capped    int           // line items with caps at the last load
 	listening chan struct{} // closed once both listeners are open
 	draining  atomic.Bool
 }
@@ -257,7 +256,6 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 	}
 	s.pacer.Assign(items, s.clock.Now())
 	s.keepLandings(items)
-	s.warnOfCaps(items)
 	return items, version, nil
 }
 
@@ -268,21 +266,6 @@ func (s *server) loaded() bool {
 	default:
 		return false
 	}
-}
-
-// warnOfCaps says what people may believe is done for them and is not, once
-// for as long as it stays the same.
-func (s *server) warnOfCaps(items []rtb.LineItem) {
-	capped := 0
-	for i := range items {
-		if len(items[i].Caps) > 0 {
-			capped++
-		}
-	}
-	if capped > 0 && capped != s.capped {
-		slog.Warn("frequency caps are not enforced yet", "line-items", capped)
-	}
-	s.capped = capped
 }
 
 // keepLandings adds the landing pages of items to those known. Older ones stay:
