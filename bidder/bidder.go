@@ -260,12 +260,14 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 			o.ctr = b.predict(s, imp, c)
 		}
 		o.value = models.Value(c.LineItem.Goal, o.ctr, 0)
-		o.price = o.value
+		// Of that it bids the part that lets its money last, fees included.
+		b.Pacer.Offer(c.LineItem.Slot)
+		o.price = c.LineItem.Fees.Off(rtb.Money(float64(o.value) * b.Pacer.Multiplier(c.LineItem.Slot)))
 		floor := max(c.Floor, b.secondsFloor(imp, c), 1)
 		if deal := dealOf(imp, c); deal != nil && auctionOf(&s.request, deal) == fixedPrice {
-			o.price = min(o.value, floor)
+			o.price = min(o.price, floor)
 		}
-		if o.value < floor {
+		if o.price < floor {
 			o.reason = rtb.BelowFloor
 		} else if best < 0 || o.price > s.offers[best].price {
 			best = len(s.offers)

@@ -481,3 +481,26 @@ func BenchmarkBid(b *testing.B) {
 		})
 	}
 }
+
+// A line item bids the part of its value that lets its money last, and its fees
+// come off that.
+func TestBidsAPartOfTheValue(t *testing.T) {
+	half := lineItem(1, 8, banner(1, 300, 250))
+	half.Pacing, half.Fees = rtb.PaceEven, rtb.Fees{Share: 6000}
+	f := newFixture(t, []rtb.LineItem{half})
+	err := f.Pacer.Forecast(half.Budgets[0].Account, pacing.Forecast{From: testNow, Until: testNow.Add(time.Hour), Multiplier: 0.5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer []byte
+	s := newScratch()
+	for coin := 0; answer == nil && coin < 1000; coin++ { // the valve begins at a tenth
+		answer = f.answer(t, s, "generic", request("2.5", ""))
+	}
+	if price := decodeAnswer(t, answer).SeatBid[0].Bid[0].Price; price != 2.5 {
+		t.Errorf("bid %v, want 8 x 0.5 / 1.6", price)
+	}
+	if f.answer(t, s, "generic", request("2.51", "")) != nil {
+		t.Error("it bids more than its part")
+	}
+}

@@ -15,6 +15,15 @@ func (s *server) pacing(id rtb.LineItemID) (report admin.PacingReport, ok bool) 
 		}
 	}
 	report.Multiplier = 1
+	if steered, known := s.pacer.Report(id); known {
+		report.Multiplier, report.Opportunities = steered.Multiplier, steered.OpportunitiesLeft
+		for _, slot := range steered.Slots {
+			report.Slots = append(report.Slots, admin.SlotReport{Start: slot.Start, Future: !slot.Known, Planned: slot.Planned, Spent: slot.Spent})
+		}
+		for _, c := range steered.Caps {
+			report.Caps = append(report.Caps, admin.CapReport{Per: c.Event.String(), Limit: c.Target, Actual: c.Actual})
+		}
+	}
 	for _, b := range s.pacer.Balances() {
 		if b.LineItem != id {
 			continue
