@@ -48,7 +48,7 @@ func TestCompileLineItem(t *testing.T) {
 		hours.Add(time.Monday, h)
 	}
 	want := rtb.LineItem{
-		ID: 1, Key: "runners-berlin", Name: "Runners 25-44, Berlin", Campaign: 1, Advertiser: 1,
+		ID: 1, Key: "runners-berlin", Name: "Runners 25-44, Berlin", Campaign: 1, CampaignKey: "spring", Advertiser: 1,
 		Flight: rtb.Flight{Start: time.Date(2026, 12, 1, 0, 0, 0, 0, zone), End: time.Date(2026, 12, 31, 23, 59, 59, 0, zone)},
 		Budgets: []rtb.Budget{
 			{Account: rtb.LineItemAccount(1, rtb.OfMoney), Total: 5000 * rtb.Unit, Daily: 200 * rtb.Unit},

@@ -24,7 +24,7 @@ type Creative struct {
 	Categories []string `json:"categories,omitempty" maxItems:"16" maxLength:"32" doc:"Content categories; those of the advertiser when empty"`
 	Taxonomy   uint16   `json:"cattax,omitempty" maximum:"1000" doc:"OpenRTB taxonomy of the categories; 1 when not given"`
 	Attributes []int    `json:"attributes,omitempty" maxItems:"32" doc:"OpenRTB list \"creative attributes\", 1 to 63"`
-	ClickURL   string   `json:"click_url" maxLength:"2048" doc:"Landing page" example:"https://acme-shoes.example/spring"`
+	ClickURL   string   `json:"click_url" maxLength:"2048" doc:"Landing page. Macros: {CLICK_ID} {CAMPAIGN} {LINE_ITEM} {CREATIVE} {EXCHANGE} {BID_ID} {CACHE_BUSTER}" example:"https://acme-shoes.example/spring"`
 	Language   string   `json:"language,omitempty" doc:"ISO 639-1; empty when it has no words"`
 	API        []int    `json:"api,omitempty" maxItems:"16" doc:"OpenRTB list \"API frameworks\" that it needs, 1 to 63"`
 
@@ -88,7 +88,11 @@ func (k *Creative) check(c *checker) {
 	c.words("categories", k.Categories)
 	c.numbers("attributes", k.Attributes)
 	c.numbers("api", k.API)
-	c.url("click_url", k.ClickURL, true)
+	if k.ClickURL == "" {
+		c.fail("click_url", nil, "is required")
+	} else if _, err := rtb.ParseLanding(k.ClickURL); err != nil {
+		c.fail("click_url", k.ClickURL, "cannot be a landing page: %v", err)
+	}
 	c.url("image_url", k.ImageURL, false)
 	c.duration("expiry", k.Expiry, time.Second, maxWindow)
 	if k.Language != "" {

@@ -117,7 +117,7 @@ func (l *LineItem) refer(each func(field, kind, id string)) {
 func (r *compilation) lineItem(l *LineItem, campaign *Campaign, owner *Advertiser) (item rtb.LineItem, err error) {
 	item = rtb.LineItem{
 		ID: rtb.LineItemID(l.Number), Key: l.ID, Name: l.Name,
-		Campaign: rtb.CampaignID(campaign.Number), Advertiser: rtb.AdvertiserID(owner.Number), Seat: owner.Seat,
+		Campaign: rtb.CampaignID(campaign.Number), CampaignKey: campaign.ID, Advertiser: rtb.AdvertiserID(owner.Number), Seat: owner.Seat,
 		Budgets: l.budgets(campaign), Fees: l.Fees.compile(), Pacing: paces[l.Pacing], Goal: l.Goal.compile(),
 	}
 	if item.Flight, err = flight(l.Flight, campaign.Flight); err != nil {

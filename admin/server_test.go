@@ -320,6 +320,8 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 		{"banner", "creatives/x", `{"advertiser": "acme", "type": "banner", "click_url": "javascript:alert(1)", "duration": "15s", "attributes": [64]}`,
 			[]string{"body.attributes[0]", "body.click_url", "body.duration", "body.height", "body.image", "body.width"}},
 		{"banner of an unknown picture", "creatives/x", `{"advertiser": "acme", "type": "banner", "width": 1, "height": 1, "click_url": "https://a.example/", "image": "https://a.example/pic"}`, []string{"body.mime"}},
+		{"macro in the host of the landing page", "creatives/x", strings.Replace(banner, "https://acme-shoes.example/", "https://{CAMPAIGN}.example/", 1), []string{"body.click_url"}},
+		{"half a macro in the landing page", "creatives/x", strings.Replace(banner, "https://acme-shoes.example/", "https://a.example/?c={CLICK_ID", 1), []string{"body.click_url"}},
 		{"video", "creatives/x", `{"advertiser": "acme", "type": "video", "click_url": "https://a.example/", "duration": "1500ms", "html": "<b>", "media_files": [{"url": "ftp://x", "mime": "audio/mpeg"}]}`,
 			[]string{"body.duration", "body.html", "body.media_files[0].mime", "body.media_files[0].url", "body.media_files[0].width"}},
 		{"audio", "creatives/x", `{"advertiser": "acme", "type": "audio", "click_url": "https://a.example/"}`, []string{"body.duration", "body.media_files"}},

@@ -2,7 +2,6 @@ package bidder
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"sync/atomic"
@@ -23,7 +22,7 @@ type Parts struct {
 	Profiles  Profiles
 	Pacer     *pacing.Pacer
 	Predictor *models.Predictor
-	Sealer    *events.Sealer
+	Keys      *events.Keyring
 	Exchanges *exchange.Directory // the first; see [Bidder.SetExchanges]
 	Rates     *rtb.Rates
 	Salt      *[32]byte // of user hashes
@@ -58,7 +57,7 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 		return nil, err
 	}
 	if parts.Catalog == nil || parts.Profiles == nil || parts.Pacer == nil || parts.Predictor == nil ||
-		parts.Sealer == nil || parts.Exchanges == nil || parts.Rates == nil || parts.Salt == nil || parts.Clock == nil {
+		parts.Keys == nil || parts.Exchanges == nil || parts.Rates == nil || parts.Salt == nil || parts.Clock == nil {
 		return nil, errors.New("bidder: a part is missing")
 	}
 	b := &Bidder{cfg: cfg, Parts: parts, admit: parts.Pacer.Admit}
@@ -224,13 +223,14 @@ func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 		}
 		o := &s.offers[best]
 		c := &s.matches.Candidates[o.candidate]
-		if b.Pacer.Take(c.LineItem.Slot, o.price, s.now) {
-			id := newBidID()
+		cost := c.LineItem.Fees.On(o.price)
+		if b.Pacer.Take(c.LineItem.Slot, cost, s.now) {
+			id := events.NewBidID(rand.Uint64(), rand.Uint64())
 			if o.reason = b.hold(s, c, &id); o.reason == rtb.BidMade {
 				b.add(s, imp, c, o, id)
 				return rtb.BidMade
 			}
-			b.Pacer.Release(c.LineItem.Slot, o.price, s.now)
+			b.Pacer.Release(c.LineItem.Slot, cost, s.now)
 		} else {
 			o.reason = rtb.BudgetSpent
 		}
@@ -327,13 +327,7 @@ func (b *Bidder) secondsFloor(imp *rtb.Imp, c *targeting.Candidate) rtb.Money {
 	return floor
 }
 
-func newBidID() (id rtb.BidID) {
-	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
-	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
-	return id
-}
-
-// add appends the bid that o is to the response, with its token.
+// add appends the bid that o is to the response, with its tokens.
 func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer, id rtb.BidID) {
 	resp := &s.response
 	resp.Bids = append(resp.Bids, rtb.Bid{
@@ -342,7 +336,7 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 		LineItem: c.LineItem,
 		Creative: c.Creative,
 		Seat:     c.LineItem.Seat,
-		Cost:     o.price,
+		Cost:     c.LineItem.Fees.On(o.price),
 		Size:     c.Size,
 		Protocol: c.Protocol,
 	})
@@ -354,24 +348,36 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 	if c.Creative.Media == rtb.Native {
 		s.native.fit(c.Creative, imp)
 		bid.NativeIDs = s.native.ids
+		bid.Viewable = s.native.request.Viewable()
 	}
 	event := rtb.Event{
-		Bid:      bid.ID,
-		Node:     b.Pacer.Node(),
-		Exchange: s.exchange.ID,
-		LineItem: c.LineItem.ID,
-		Creative: c.Creative.ID,
-		Media:    c.Creative.Media,
-		Made:     s.now,
-		Cost:     o.price,
-		Currency: resp.Currency,
+		Bid:        bid.ID,
+		Node:       b.Pacer.Node(),
+		Exchange:   s.exchange.ID,
+		LineItem:   c.LineItem.ID,
+		Campaign:   c.LineItem.Campaign,
+		Advertiser: c.LineItem.Advertiser,
+		Creative:   c.Creative.ID,
+		Media:      c.Creative.Media,
+		Made:       s.now,
+		Cost:       bid.Cost,
+		Fees:       c.LineItem.Fees,
+		Currency:   resp.Currency,
 	}
 	if len(s.request.Users) > 0 {
 		event.User = s.request.Users[0]
 	}
+	bid.Token = b.seal(s, events.Browser, &event)
+	if s.exchange.Form.Notifies() {
+		bid.ServerToken = b.seal(s, events.Server, &event)
+	}
+}
+
+// seal appends a token to s.token and returns it.
+func (b *Bidder) seal(s *scratch, class events.Class, event *rtb.Event) []byte {
 	n := len(s.token)
-	s.token = b.Sealer.AppendToken(s.token, &event)
-	bid.Token = s.token[n:len(s.token):len(s.token)]
+	s.token = b.Keys.AppendToken(s.token, class, event)
+	return s.token[n:len(s.token):len(s.token)]
 }
 
 // withdraw takes back the bids of s.response: their holds are released.

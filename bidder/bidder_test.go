@@ -70,7 +70,7 @@ func newFixture(tb testing.TB, items []rtb.LineItem) *fixture {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	sealer, err := events.NewSealer(1, [32]byte{1})
+	keys, err := events.NewKeyring([]events.Key{{ID: 1, Secret: [32]byte{1}}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -82,9 +82,9 @@ func newFixture(tb testing.TB, items []rtb.LineItem) *fixture {
 		Clock:     RealTime(),
 		Catalog:   targeting.NewCatalog(),
 		Profiles:  cache,
-		Pacer:     pacing.NewPacer(0, testNow),
+		Pacer:     pacing.NewPacer(77, testNow),
 		Predictor: models.NewPredictor(model),
-		Sealer:    sealer,
+		Keys:      keys,
 		Exchanges: directory,
 		Rates:     rtb.NewRates(rtb.USD, map[rtb.Currency]float64{{'E', 'U', 'R'}: 1.1, {'J', 'P', 'Y'}: 0.0067}),
 		Salt:      &f.salt,
@@ -286,10 +286,9 @@ func TestBudgetIsKept(t *testing.T) {
 			t.Fatalf("no bid within the budget: %s", s.response.Reason)
 		}
 		var e rtb.Event
-		if err := f.Sealer.Open(s.response.Bids[0].Token, &e, nil); err != nil {
+		if err := f.Keys.Open(s.response.Bids[0].Token, events.Browser, &e, nil); err != nil {
 			t.Fatal(err)
 		}
-		e.Time = testNow
 		bids = append(bids, e)
 	}
 	refused := func(when string) {

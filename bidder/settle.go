@@ -1,16 +1,20 @@
 package bidder
 
 import (
+	"errors"
+
 	"bidwell/bidder/exchange"
 	"bidwell/events/track"
 	"bidwell/rtb"
 )
 
 // Bill decides whether an event spends money, by the profile of its exchange,
-// and how much: it sets Billing and Charge. A price that is encrypted with keys
-// we lack counts as what was bid, so that no budget is overrun for want of a
-// key. No auction takes more than was bid, and the token is in markup that
-// anybody may read: a price that somebody made up must not spend a budget.
+// and how much: it sets Billing and Charge. No auction takes more than was
+// bid, and a pixel's price is in the hands of whoever sees the ad, so the
+// media never costs more than the bid, nor the whole more than what is held
+// for it. Money that was spent, we cannot know how much, counts as what was
+// held: then no budget is overrun for want of a key or a rate. It is the Bill
+// of [track.Parts].
 func (b *Bidder) Bill(e *rtb.Event) {
 	e.Billing, e.Charge = false, 0
 	ex := b.Exchange(e.Exchange)
@@ -18,12 +22,12 @@ func (b *Bidder) Bill(e *rtb.Event) {
 		return
 	}
 	e.Billing = true
-	paid, ok := b.Rates.ToAccount(e.Price, e.Currency)
+	paid, known := b.Rates.ToAccount(e.Price, e.Currency)
 	switch {
-	case e.Price == rtb.UnreadablePrice:
+	case e.Price == rtb.UnreadablePrice, e.Price > 0 && !known:
 		e.Charge = e.Cost
-	case ok && paid > 0:
-		e.Charge = min(paid, e.Cost)
+	case e.Price > 0:
+		e.Charge = min(e.Cost, e.Fees.On(min(paid, e.Fees.Off(e.Cost))))
 	}
 }
 
@@ -42,15 +46,21 @@ func billing(n exchange.Notice) rtb.EventType {
 // Price of [track.Parts].
 func (b *Bidder) OpenPrice(id rtb.ExchangeID, macro []byte) (rtb.Money, error) {
 	ex := b.Exchange(id)
-	if ex == nil || len(macro) == 0 {
+	if ex == nil {
 		return 0, track.ErrNoPrice
 	}
 	price, err := ex.Price.Open(macro)
-	if err == exchange.ErrBlank || err == exchange.ErrUnexpanded || err == exchange.ErrAudit {
+	switch {
+	case err == nil:
+		return price, nil
+	case errors.Is(err, exchange.ErrBlank):
 		return 0, track.ErrNoPrice
+	case errors.Is(err, exchange.ErrUnexpanded):
+		return 0, track.ErrUnexpanded
+	case errors.Is(err, exchange.ErrAudit):
+		return 0, track.ErrAudit
+	case errors.Is(err, exchange.ErrNoKeys):
+		return rtb.UnreadablePrice, track.ErrNoKeys
 	}
-	if err == exchange.ErrNoKeys {
-		return rtb.UnreadablePrice, err
-	}
-	return price, err
+	return 0, err
 }

@@ -1,5 +1,6 @@
-// Package events knows what happens after a bid: the sealed token that a bid
-// carries into its notice URLs, and which notices are repeats.
+// Package events knows what happens after a bid: the sealed tokens that a bid
+// carries into its notice URLs, which notices are repeats, and the log that
+// keeps them.
 //
 // It also has the way into the log: [Writer] gathers events into batches and
 // answers once they are durable, [Samples] passes on what may be lost, and

@@ -6,73 +6,201 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"bidwell/rtb"
 )
 
-// ErrToken means that a token was not sealed by this bidder, or was altered.
-var ErrToken = errors.New("token does not open")
+// Why a token does not open. They are told apart to be counted: a few of the
+// first come with every scanner, the third means that somebody is trying.
+var (
+	ErrNotToken   = errors.New("not a token")                      // size, alphabet
+	ErrUnknownKey = errors.New("token of an unknown key")          // dropped, or of another installation
+	ErrForged     = errors.New("token fails its integrity check")  // altered, made up, or of another key
+	ErrWrongClass = errors.New("token of another class than this") // genuine, but in the wrong place
+)
 
-// The sealed form: a key id, the twelve bytes of the bid id that serve as
-// nonce, the ciphertext and its tag. Every token has the same length, so that
-// the length says nothing.
+// Class is who brings a token back, and so what it may say. What a browser can
+// see must never speak for the exchange.
+type Class uint8
+
+// The classes.
+const (
+	Server     Class = iota // notice URLs that an exchange's servers call: nurl, burl, lurl
+	Browser                 // pixels, clicks and trackers in the markup
+	Conversion              // {CLICK_ID} of a landing page: made by a click
+)
+
+// How long after the bid a token counts.
+const (
+	NoticeLife     = 24 * time.Hour
+	ConversionLife = 30 * 24 * time.Hour
+)
+
+// Life is how long after the bid a token of the class counts.
+func (c Class) Life() time.Duration {
+	if c == Conversion {
+		return ConversionLife
+	}
+	return NoticeLife
+}
+
+// The sealed form: a key id, the nonce, the ciphertext and its tag. Every token
+// has the same length, so that the length says nothing.
+//
+// Nonces do not repeat under one key. A nonce is the first 96 bits of the bid
+// id, and the class in two of them that [NewBidID] leaves clear; so nonces are
+// equal only where bid id and class are. Of a bid there is one token in each
+// class, however often it is sealed (a click that is repeated seals its
+// conversion token again), because all that goes into it is fixed when the bid
+// is made. And that two bids draw the same 94 random bits is less likely than
+// one in five hundred thousand even for a key that seals 100,000 bids a second
+// for a month.
 const (
 	nonceSize  = 12
-	plainSize  = 4 + 1 + 4 + 4 + 1 + 16 + 8 + 8 + 3
-	sealedSize = 1 + nonceSize + plainSize + 16
+	plainSize  = 65
+	tagSize    = 16
+	sealedSize = 1 + nonceSize + plainSize + tagSize
 
 	// TokenSize is the length of every token.
 	TokenSize = (sealedSize*8 + 5) / 6
+
+	// The byte of the bid id and the bits in it that hold the class in a nonce.
+	// It is not the first one: the first half of an id serves as a hash.
+	classByte  = nonceSize - 1
+	classShift = 6
+	classMask  = 3 << classShift
 )
 
 var tokenText = base64.RawURLEncoding.Strict()
 
-// Sealer seals and opens tokens. It is safe for concurrent use.
-type Sealer struct {
-	id   byte
-	aead cipher.AEAD
+// NewBidID makes a bid id of random bits. All bid ids come from here.
+func NewBidID(a, b uint64) (id rtb.BidID) {
+	binary.LittleEndian.PutUint64(id[:8], a)
+	binary.LittleEndian.PutUint64(id[8:], b)
+	id[classByte] &^= classMask
+	return id
 }
 
-// NewSealer makes a Sealer whose tokens name the key id, so that keys can be
-// told apart once there is more than one.
-func NewSealer(id byte, key [32]byte) (*Sealer, error) {
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return nil, err
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
-	return &Sealer{id: id, aead: aead}, nil
+// Key is one key of a [Keyring].
+type Key struct {
+	ID     byte // stands in every token that it sealed
+	Made   time.Time
+	Secret [32]byte
 }
 
-// AppendToken appends the token of e in URL-safe base64 without padding. The
-// bid id must be random: its first twelve bytes are the nonce. All work is
-// done in the memory of dst, so nothing is allocated once that has room.
-func (s *Sealer) AppendToken(dst []byte, e *rtb.Event) []byte {
+// Keyring seals and opens tokens: the newest of its keys seals, all of them
+// open. It is safe for concurrent use, while keys are swapped too.
+type Keyring struct {
+	keys atomic.Pointer[keys]
+}
+
+type keys struct {
+	newest byte
+	byID   [256]cipher.AEAD
+}
+
+// NewKeyring makes a Keyring of at least one key. Of keys that were made at the
+// same time the last one is the newest.
+func NewKeyring(list []Key) (*Keyring, error) {
+	r := &Keyring{}
+	if err := r.Swap(list); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Swap replaces all keys. After an error they are as before.
+func (r *Keyring) Swap(list []Key) error {
+	if len(list) == 0 {
+		return errors.New("no token keys")
+	}
+	next := &keys{newest: list[0].ID}
+	made := list[0].Made
+	for i := range list {
+		k := &list[i]
+		if next.byID[k.ID] != nil {
+			return fmt.Errorf("two token keys with the id %d", k.ID)
+		}
+		if k.Secret == ([32]byte{}) {
+			return fmt.Errorf("token key %d is empty", k.ID)
+		}
+		block, err := aes.NewCipher(k.Secret[:])
+		if err != nil {
+			return err
+		}
+		if next.byID[k.ID], err = cipher.NewGCM(block); err != nil {
+			return err
+		}
+		if !k.Made.Before(made) {
+			next.newest, made = k.ID, k.Made
+		}
+	}
+	r.keys.Store(next)
+	return nil
+}
+
+// AppendToken appends the token of e, of one class, in URL-safe base64 without
+// padding. All work is done in the memory of dst, so nothing is allocated once
+// that has room.
+func (r *Keyring) AppendToken(dst []byte, class Class, e *rtb.Event) []byte {
+	keys := r.keys.Load()
 	n := len(dst)
 	dst = grow(dst, TokenSize+sealedSize)
 	work := dst[n+TokenSize : n+TokenSize+sealedSize]
-	work[0] = s.id
+	work[0] = keys.newest
 	nonce := work[1 : 1+nonceSize]
 	copy(nonce, e.Bid[:nonceSize])
+	nonce[classByte] = nonce[classByte]&^classMask | byte(class)<<classShift
 
 	plain := work[1+nonceSize : 1+nonceSize+plainSize]
-	copy(plain[0:4], e.Bid[nonceSize:])
-	plain[4] = byte(e.Exchange)
-	binary.LittleEndian.PutUint32(plain[5:], uint32(e.LineItem))
-	binary.LittleEndian.PutUint32(plain[9:], uint32(e.Creative))
-	plain[13] = byte(e.Media)
-	copy(plain[14:30], e.User[:])
-	binary.LittleEndian.PutUint64(plain[30:], uint64(e.Made.UnixMilli()))
-	binary.LittleEndian.PutUint64(plain[38:], uint64(e.Cost))
-	copy(plain[46:49], e.Currency[:])
-
-	s.aead.Seal(plain[:0], nonce, plain, work[:1])
+	put(plain, e)
+	keys.byID[keys.newest].Seal(plain[:0], nonce, plain, work[:1])
 	tokenText.Encode(dst[n:n+TokenSize], work)
 	return dst[:n+TokenSize]
+}
+
+// put writes what a token keeps of an event. The order of the fields is part
+// of the format: a golden test holds it.
+func put(p []byte, e *rtb.Event) {
+	le := binary.LittleEndian
+	copy(p[0:4], e.Bid[nonceSize:])
+	le.PutUint32(p[4:], e.Node)
+	le.PutUint32(p[8:], uint32(e.LineItem))
+	le.PutUint32(p[12:], uint32(e.Campaign))
+	le.PutUint32(p[16:], uint32(e.Advertiser))
+	le.PutUint32(p[20:], uint32(e.Creative))
+	le.PutUint64(p[24:], uint64(e.Cost))
+	le.PutUint32(p[32:], e.Fees.Fixed)
+	le.PutUint16(p[36:], e.Fees.Share)
+	made := uint64(e.Made.UnixMilli()) // 48 bits of it are enough for 4,000 years
+	le.PutUint32(p[38:], uint32(made))
+	le.PutUint16(p[42:], uint16(made>>32))
+	p[44] = byte(e.Exchange)
+	p[45] = byte(e.Media)
+	copy(p[46:49], e.Currency[:])
+	copy(p[49:65], e.User[:])
+}
+
+// get is the reverse of put.
+func get(p []byte, e *rtb.Event) {
+	le := binary.LittleEndian
+	copy(e.Bid[nonceSize:], p[0:4])
+	e.Node = le.Uint32(p[4:])
+	e.LineItem = rtb.LineItemID(le.Uint32(p[8:]))
+	e.Campaign = rtb.CampaignID(le.Uint32(p[12:]))
+	e.Advertiser = rtb.AdvertiserID(le.Uint32(p[16:]))
+	e.Creative = rtb.CreativeID(le.Uint32(p[20:]))
+	e.Cost = rtb.Money(le.Uint64(p[24:]))
+	e.Fees = rtb.Fees{Fixed: le.Uint32(p[32:]), Share: le.Uint16(p[36:])}
+	made := uint64(le.Uint32(p[38:])) | uint64(le.Uint16(p[42:]))<<32
+	e.Made = time.UnixMilli(int64(made<<16) >> 16)
+	e.Exchange = rtb.ExchangeID(p[44])
+	e.Media = rtb.Media(p[45])
+	e.Currency = rtb.Currency(p[46:49])
+	e.User = rtb.UserID(p[49:65])
 }
 
 // grow returns dst with room for n more bytes and its length raised by them.
@@ -85,33 +213,32 @@ func grow(dst []byte, n int) []byte {
 	return dst[:len(dst)+n]
 }
 
-// Open fills e from a token: all of it but Type, Time and Price. work is
+// Open fills e from a token of a class: all that is "from the token", and
+// nothing else. On an error, one of those above, e stays as it was. work is
 // memory for it to use; it needs no particular size.
-func (s *Sealer) Open(token []byte, e *rtb.Event, work []byte) error {
+func (r *Keyring) Open(token []byte, class Class, e *rtb.Event, work []byte) error {
 	if len(token) != TokenSize {
-		return ErrToken
+		return ErrNotToken
 	}
 	work = grow(work[:0], sealedSize)
-	n, err := tokenText.Decode(work, token)
-	if err != nil || n != sealedSize || work[0] != s.id {
-		return ErrToken
+	if n, err := tokenText.Decode(work, token); err != nil || n != sealedSize {
+		return ErrNotToken
+	}
+	aead := r.keys.Load().byID[work[0]]
+	if aead == nil {
+		return ErrUnknownKey
 	}
 	nonce, sealed := work[1:1+nonceSize], work[1+nonceSize:]
-	plain, err := s.aead.Open(sealed[:0], nonce, sealed, work[:1])
+	plain, err := aead.Open(sealed[:0], nonce, sealed, work[:1])
 	if err != nil || len(plain) != plainSize {
-		return ErrToken
+		return ErrForged
 	}
-	*e = rtb.Event{
-		Exchange: rtb.ExchangeID(plain[4]),
-		LineItem: rtb.LineItemID(binary.LittleEndian.Uint32(plain[5:])),
-		Creative: rtb.CreativeID(binary.LittleEndian.Uint32(plain[9:])),
-		Media:    rtb.Media(plain[13]),
-		User:     rtb.UserID(plain[14:30]),
-		Made:     time.UnixMilli(int64(binary.LittleEndian.Uint64(plain[30:]))),
-		Cost:     rtb.Money(binary.LittleEndian.Uint64(plain[38:])),
-		Currency: rtb.Currency(plain[46:49]),
+	if Class(nonce[classByte]>>classShift) != class {
+		return ErrWrongClass
 	}
+	nonce[classByte] &^= classMask
+	*e = rtb.Event{}
 	copy(e.Bid[:nonceSize], nonce)
-	copy(e.Bid[nonceSize:], plain[0:4])
+	get(plain, e)
 	return nil
 }

@@ -19,12 +19,16 @@ type Bid struct {
 	LineItem *LineItem
 	Creative *Creative
 	Seat     string
-	Price    Money // for one impression, in the currency of the Response
-	Cost     Money // the same in the account currency: what was held
-	Deal     Token // empty in the open auction
-	Size     Size  // of the slot it would fill; zero when that has none
-	Token    []byte
-	Protocol uint8 // VAST version answered, OpenRTB list "protocols"
+	Price    Money  // for one impression, in the currency of the Response
+	Cost     Money  // in the account currency, fees included: what was held
+	Deal     Token  // empty in the open auction
+	Size     Size   // of the slot it would fill; zero when that has none
+	Token    []byte // for what browsers call
+	Protocol uint8  // VAST version answered, OpenRTB list "protocols"
+	Viewable bool   // the native request asks for an event tracker of viewable impressions
+
+	// ServerToken is for what the exchange calls; empty when it calls nothing.
+	ServerToken []byte
 
 	// NativeIDs are the ids of the request's assets for each of
 	// Creative.Native, or -1 where the request does not want it.

@@ -83,12 +83,15 @@ type Fees struct {
 // MaxFeeShare is the highest Share: five times the media price.
 const MaxFeeShare = 50_000
 
+// mostWithFees is the highest media price whose cost with any fees is a Money.
+const mostWithFees = MaxMoney / (MaxFeeShare/10_000 + 2)
+
 // On is what an impression costs whose media cost price.
 func (f Fees) On(price Money) Money {
 	if f == (Fees{}) || price <= 0 {
 		return price
 	}
-	if price > MaxMoney/(MaxFeeShare/10_000+2) {
+	if price > mostWithFees {
 		return MaxMoney
 	}
 	// In two parts, so that the product does not overflow. Rounded up: no
@@ -108,7 +111,7 @@ func (f Fees) Off(value Money) Money {
 		return 0
 	}
 	d := 10_000 + Money(f.Share)
-	price := value/d*10_000 + value%d*10_000/d
+	price := min(value/d*10_000+value%d*10_000/d, mostWithFees)
 	for price > 0 && f.On(price) > value+Money(f.Fixed) {
 		price--
 	}

@@ -8,22 +8,23 @@ import (
 // LineItem is one buying instruction of a campaign. It is made when campaigns
 // change and never modified afterwards, so bids may point to it.
 type LineItem struct {
-	ID         LineItemID
-	Key        string // the id of its document, as people know it
-	Name       string
-	Campaign   CampaignID
-	Advertiser AdvertiserID
-	Seat       string // answered in seatbid.seat; empty: that of the exchange's profile
-	Flight     Flight
-	Budgets    []Budget // its own and those of its campaign; each must have room
-	Fees       Fees     // on top of the price of the media; part of all its budgets
-	Pacing     Pacing
-	Goal       Goal
-	Targeting  Targeting
-	Caps       []FrequencyCap
-	MinGap     time.Duration  // between two impressions of it for one user; zero for none
-	Location   *time.Location // the advertiser's time zone, never nil
-	Creatives  []Creative
+	ID          LineItemID
+	Key         string // the id of its document, as people know it
+	Name        string
+	Campaign    CampaignID
+	CampaignKey string // the id of its document
+	Advertiser  AdvertiserID
+	Seat        string // answered in seatbid.seat; empty: that of the exchange's profile
+	Flight      Flight
+	Budgets     []Budget // its own and those of its campaign; each must have room
+	Fees        Fees     // on top of the price of the media; part of all its budgets
+	Pacing      Pacing
+	Goal        Goal
+	Targeting   Targeting
+	Caps        []FrequencyCap
+	MinGap      time.Duration  // between two impressions of it for one user; zero for none
+	Location    *time.Location // the advertiser's time zone, never nil
+	Creatives   []Creative
 
 	// Slot is its place in the pacer, which outlives every catalog.
 	Slot int32
@@ -220,7 +221,7 @@ type Creative struct {
 	Bundle      string   // of the advertised app
 	Categories  []string // OpenRTB categories
 	Taxonomy    uint16   // cattax of Categories
-	ClickURL    string   // landing page
+	ClickURL    string   // landing page, with macros: see Landing
 	ImageURL    string   // iurl: a picture of it for checks of its contents
 	DSA         *CreativeDSA
 	Expiry      uint32 // exp, in seconds; zero: the exchange's default
@@ -231,6 +232,9 @@ type Creative struct {
 	// the VAST of a video or an audio ad for players that name no version they
 	// know, or what follows the assets of a native ad.
 	Answer []Piece
+	// Viewable follows the Answer of a native ad where the request asks to be
+	// told of viewable impressions.
+	Viewable []Piece
 	// Versions are the VAST documents for the players that do name one.
 	Versions []VersionAnswer
 	// Native is what a native ad can give for the request's assets.
@@ -287,7 +291,7 @@ type Slot uint8
 // What a Piece may be followed by.
 const (
 	SlotNone  Slot = iota
-	SlotToken      // the sealed token of the bid: URL-safe base64, which needs no escaping anywhere
+	SlotToken      // the browser's token of the bid: URL-safe base64, which needs no escaping anywhere
 	SlotBidID      // the id of the bid, in the same alphabet
 	SlotPrice      // the price macro where the exchange bills by pixel, else nothing
 )

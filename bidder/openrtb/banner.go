@@ -100,6 +100,9 @@ func (m *maker) ownHTML(text string) string {
 	if strings.Contains(text, "{CLICK_URL}") && !strings.Contains(text, "{CLICK_TRACKER}") {
 		m.fail("assets.html", "uses {CLICK_URL} without {CLICK_TRACKER}, so that no click would be counted")
 	}
+	if m.landing != nil && !m.landing.Fixed() && strings.Contains(text, "{CLICK_URL}") {
+		m.fail("assets.html", "uses {CLICK_URL}, but macros of the landing page are filled in by a click on {CLICK_TRACKER} only")
+	}
 	if m.c.ClickURL == "" && strings.Contains(text, "{CLICK_") {
 		m.fail("click_url", "missing; the markup links to it")
 	}

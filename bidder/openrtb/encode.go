@@ -189,6 +189,9 @@ func appendBid(dst []byte, bid *rtb.Bid, f *Form) []byte {
 	return append(dst, '}')
 }
 
+// Notifies reports whether the exchange is told where to send notices.
+func (f *Form) Notifies() bool { return f.NURL || f.BURL || f.LURL }
+
 // appendNotices writes the notice addresses. The macros stay for the exchange
 // to fill in (OpenRTB 2.6, 4.4).
 func appendNotices(dst []byte, bid *rtb.Bid, f *Form) []byte {
@@ -196,21 +199,21 @@ func appendNotices(dst []byte, bid *rtb.Bid, f *Form) []byte {
 		dst = append(dst, `,"nurl":"`...)
 		dst = append(dst, f.NoticeBase...)
 		dst = append(dst, `/e/win?t=`...)
-		dst = append(dst, bid.Token...)
-		dst = append(dst, `&p=${AUCTION_PRICE}"`...)
+		dst = append(dst, bid.ServerToken...)
+		dst = append(dst, `&p=${AUCTION_PRICE}&m=${AUCTION_MIN_TO_WIN}"`...)
 	}
 	if f.BURL {
 		dst = append(dst, `,"burl":"`...)
 		dst = append(dst, f.NoticeBase...)
 		dst = append(dst, `/e/bill?t=`...)
-		dst = append(dst, bid.Token...)
+		dst = append(dst, bid.ServerToken...)
 		dst = append(dst, `&p=${AUCTION_PRICE}"`...)
 	}
 	if f.LURL {
 		dst = append(dst, `,"lurl":"`...)
 		dst = append(dst, f.NoticeBase...)
 		dst = append(dst, `/e/loss?t=`...)
-		dst = append(dst, bid.Token...)
+		dst = append(dst, bid.ServerToken...)
 		dst = append(dst, `&p=${AUCTION_PRICE}&r=${AUCTION_LOSS}&m=${AUCTION_MIN_TO_WIN}"`...)
 	}
 	return dst

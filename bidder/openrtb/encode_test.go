@@ -22,6 +22,7 @@ var updateAnswers = flag.Bool("update", false, "rewrite the golden answers")
 const (
 	testBase  = "https://bid.example.com"
 	testToken = "dG9rZW4-_tok"
+	testServe = "c2VydmVy-_tok"
 )
 
 var testForm = Form{Seat: "seat-1", NoticeBase: testBase, NURL: true, BURL: true, LURL: true}
@@ -94,7 +95,7 @@ func compiled(t testing.TB, c *rtb.Creative) *rtb.Creative {
 func bidFor(c *rtb.Creative, imp string) rtb.Bid {
 	bid := rtb.Bid{
 		ID: rtb.BidID{0xFB, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xFF}, Imp: &rtb.Imp{ID: rtb.Token(imp)},
-		LineItem: &rtb.LineItem{Campaign: 42}, Creative: c, Price: 2_500_001, Token: []byte(testToken),
+		LineItem: &rtb.LineItem{Campaign: 42}, Creative: c, Price: 2_500_001, Token: []byte(testToken), ServerToken: []byte(testServe),
 	}
 	for i := range bid.NativeIDs {
 		bid.NativeIDs[i] = -1
@@ -119,6 +120,8 @@ func TestAppendResponseGolden(t *testing.T) {
 	audio := bidFor(compiled(t, audioAd()), `"1"`)
 	native := bidFor(compiled(t, nativeAd()), `"1"`)
 	native.NativeIDs[0], native.NativeIDs[1], native.NativeIDs[3] = 11, 0, 123
+	tracked := native
+	tracked.Viewable = true
 
 	google := Form{NoticeBase: testBase, PixelPrice: true, MaxCRID: 10, Ext: `"agency":"x"`, NativeWrapped: true}
 	tests := []struct {
@@ -134,6 +137,7 @@ func TestAppendResponseGolden(t *testing.T) {
 		{"audio", responseOf(audio), &testForm},
 		{"native", responseOf(native), &testForm},
 		{"native-wrapped", responseOf(native), &google},
+		{"native-viewable", responseOf(tracked), &google},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -192,6 +196,9 @@ func checkAnswer(t *testing.T, body []byte, resp *rtb.Response) openrtb2.BidResp
 			if !strings.Contains(bid.AdM, "/e/view?t="+testToken) {
 				t.Errorf("no impression pixel in %s", bid.AdM)
 			}
+			if strings.Contains(bid.AdM, testServe) || strings.Contains(bid.NURL+bid.BURL+bid.LURL, testToken) {
+				t.Errorf("a token in the hands of another class: %s %s %s %s", bid.NURL, bid.BURL, bid.LURL, bid.AdM)
+			}
 			for _, mark := range marks {
 				if strings.ContainsRune(bid.AdM, mark) {
 					t.Errorf("mark %q left in %s", mark, bid.AdM)
@@ -248,9 +255,9 @@ func TestAppendResponseNotices(t *testing.T) {
 	bid := checkAnswer(t, AppendResponse(nil, resp, &testForm), resp).SeatBid[0].Bid[0]
 	price := "&p=${AUCTION_PRICE}"
 	for _, n := range []struct{ name, got, want string }{
-		{"nurl", bid.NURL, testBase + "/e/win?t=" + testToken + price},
-		{"burl", bid.BURL, testBase + "/e/bill?t=" + testToken + price},
-		{"lurl", bid.LURL, testBase + "/e/loss?t=" + testToken + price + "&r=${AUCTION_LOSS}&m=${AUCTION_MIN_TO_WIN}"},
+		{"nurl", bid.NURL, testBase + "/e/win?t=" + testServe + price + "&m=${AUCTION_MIN_TO_WIN}"},
+		{"burl", bid.BURL, testBase + "/e/bill?t=" + testServe + price},
+		{"lurl", bid.LURL, testBase + "/e/loss?t=" + testServe + price + "&r=${AUCTION_LOSS}&m=${AUCTION_MIN_TO_WIN}"},
 	} {
 		if n.got != n.want {
 			t.Errorf("%s = %s, want %s", n.name, n.got, n.want)
@@ -387,7 +394,7 @@ func BenchmarkAppendResponse(b *testing.B) {
 		b.Run(c.Media.String(), func(b *testing.B) {
 			bid := bidFor(compiled(b, c), `"1"`)
 			bid.NativeIDs[0], bid.NativeIDs[1], bid.NativeIDs[3] = 1, 2, 3
-			bid.Token = bytes.Repeat([]byte("t"), 120)
+			bid.Token, bid.ServerToken = bytes.Repeat([]byte("t"), 126), bytes.Repeat([]byte("s"), 126)
 			resp := responseOf(bid)
 			body := AppendResponse(nil, resp, &testForm)
 			b.SetBytes(int64(len(body)))

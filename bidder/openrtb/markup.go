@@ -16,9 +16,8 @@ import (
 
 // Limits of what an ad may be made of, in bytes.
 const (
-	maxAddress = 2048
-	maxText    = 1000
-	maxHTML    = 64 << 10
+	maxText = 1000
+	maxHTML = 64 << 10
 )
 
 // While markup is being made, these characters of the private use area stand
@@ -32,7 +31,7 @@ const (
 )
 
 // Compile makes the answer of a bid with c from its assets: Answer, Versions,
-// Native, Fixed and FixedExt. noticeBase is where views and clicks go, such as
+// Native, Viewable, Fixed and FixedExt. noticeBase is where views and clicks go, such as
 // "https://bid.example.com".
 //
 // It says of c what only the markup tells: Secure, which holds when every
@@ -41,7 +40,7 @@ const (
 // is wrong; c must then not be served.
 func Compile(c *rtb.Creative, noticeBase string) error {
 	m := &maker{c: c, base: noticeBase, literals: map[string][]byte{}}
-	c.Answer, c.Versions, c.Native, c.Fixed, c.FixedExt, c.Secure = nil, nil, nil, nil, nil, false
+	c.Answer, c.Viewable, c.Versions, c.Native, c.Fixed, c.FixedExt, c.Secure = nil, nil, nil, nil, nil, nil, false
 
 	if err := CheckNoticeBase(noticeBase); err != nil {
 		m.errs = append(m.errs, err)
@@ -50,9 +49,10 @@ func Compile(c *rtb.Creative, noticeBase string) error {
 	m.text("id", c.Key)
 	if c.ClickURL != "" {
 		// The landing page is not part of the ad: it need not be secure.
-		secure := m.secure
-		m.address("click_url", c.ClickURL)
-		m.secure = secure
+		var err error
+		if m.landing, err = rtb.ParseLanding(c.ClickURL); err != nil {
+			m.errs = append(m.errs, fmt.Errorf("click_url: %w", err))
+		}
 	}
 	if c.ImageURL != "" {
 		m.address("image_url", c.ImageURL)
@@ -68,7 +68,7 @@ func Compile(c *rtb.Creative, noticeBase string) error {
 		m.fail("type", "neither banner, video, audio nor native")
 	}
 	if len(m.errs) > 0 {
-		c.Answer, c.Versions, c.Native = nil, nil, nil
+		c.Answer, c.Viewable, c.Versions, c.Native = nil, nil, nil, nil
 		return errors.Join(m.errs...)
 	}
 	c.Fixed = appendFixed(nil, c)
@@ -81,7 +81,7 @@ func Compile(c *rtb.Creative, noticeBase string) error {
 // It is a scheme and a host, perhaps with a port and a path, and has no slash
 // at its end.
 func CheckNoticeBase(base string) error {
-	u, err := parseAddress(base)
+	u, err := rtb.ParseAddress(base)
 	switch {
 	case err != nil:
 		return fmt.Errorf("notice base %q: %w", base, err)
@@ -99,7 +99,8 @@ func CheckNoticeBase(base string) error {
 type maker struct {
 	c        *rtb.Creative
 	base     string
-	secure   bool // every address so far is https
+	landing  *rtb.Landing // of the click URL
+	secure   bool         // every address so far is https
 	errs     []error
 	literals map[string][]byte // equal stretches of the VAST versions share memory
 }
@@ -111,46 +112,21 @@ func (m *maker) fail(field, reason string) {
 // viewAddress is the impression pixel, with marks in it.
 func (m *maker) viewAddress() string { return m.base + "/e/view?t=" + markToken + "&p=" + markPrice }
 
+// viewableAddress is called when enough of the ad was on the screen for long
+// enough.
+func (m *maker) viewableAddress() string { return m.base + "/e/view?t=" + markToken + "&v=viewable" }
+
 // clickAddress counts a click and leads to the landing page.
 func (m *maker) clickAddress() string { return m.base + "/e/click?t=" + markToken }
 
 // address checks the address of something an ad loads.
 func (m *maker) address(field, s string) {
-	u, err := parseAddress(s)
+	u, err := rtb.ParseAddress(s)
 	if err != nil {
 		m.errs = append(m.errs, fmt.Errorf("%s: %w", field, err))
 		return
 	}
 	m.secure = m.secure && u.Scheme == "https"
-}
-
-// parseAddress takes absolute http and https addresses, written in the
-// characters that RFC 3986 allows: they then need no escaping in JSON, in a
-// CDATA section or in a quoted attribute but for "&" and "'".
-func parseAddress(s string) (*url.URL, error) {
-	if s == "" {
-		return nil, errors.New("address missing")
-	}
-	if len(s) > maxAddress {
-		return nil, fmt.Errorf("address longer than %d bytes", maxAddress)
-	}
-	for _, r := range s {
-		if r <= ' ' || r >= 0x7F || strings.ContainsRune("\"<>\\^`{|}", r) {
-			return nil, fmt.Errorf("address contains %q, which must be percent-encoded", r)
-		}
-	}
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return nil, errors.New("not an address")
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("not an absolute http or https address")
-	case u.Hostname() == "":
-		return nil, errors.New("address without a host")
-	case u.User != nil:
-		return nil, errors.New("address with a user name in it")
-	}
-	return u, nil
 }
 
 // text checks words that people will read. An exchange would replace a macro

@@ -21,8 +21,16 @@ const (
 	imageMain = 3
 )
 
+// What an event tracker tells, half of the ad for a second, and how: by an
+// image (Native 1.2, 7.6 and 7.7).
+const (
+	eventViewable = 2
+	methodImage   = 1
+)
+
 // native makes what a native ad can give for each kind of asset. The answer
-// tells impressions by imptrackers, which every version of Native knows.
+// tells impressions by imptrackers, which every version of Native knows, and
+// viewable ones by an event tracker where the request offers that.
 func (m *maker) native() {
 	a := &m.c.Assets
 	if m.c.ClickURL == "" {
@@ -67,7 +75,9 @@ func (m *maker) native() {
 	if len(m.c.Native) > rtb.MaxNativeAssets {
 		m.fail("assets", "more than "+strconv.Itoa(rtb.MaxNativeAssets)+" native assets")
 	}
-	m.c.Answer = m.pieces(`],"link":{"url":`+quoted(m.clickAddress())+`},"imptrackers":[`+quoted(m.viewAddress())+`]}`, 1)
+	m.c.Answer = m.pieces(`],"link":{"url":`+quoted(m.clickAddress())+`},"imptrackers":[`+quoted(m.viewAddress())+`]`, 1)
+	m.c.Viewable = m.pieces(`,"eventtrackers":[{"event":`+strconv.Itoa(eventViewable)+`,"method":`+strconv.Itoa(methodImage)+
+		`,"url":`+quoted(m.viewableAddress())+`}]`, 1)
 }
 
 func (m *maker) offer(answer rtb.NativeAnswer, json string) {
@@ -210,6 +220,10 @@ func appendNative(dst []byte, bid *rtb.Bid, f *Form) []byte {
 		dst = append(dst, '}')
 	}
 	dst = appendPieces(dst, bid.Creative.Answer, bid, f)
+	if bid.Viewable {
+		dst = appendPieces(dst, bid.Creative.Viewable, bid, f)
+	}
+	dst = append(dst, '}')
 	if f.NativeWrapped {
 		dst = append(dst, '}')
 	}

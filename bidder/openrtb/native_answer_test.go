@@ -33,6 +33,11 @@ func readNative(t *testing.T, text string) *response.Response {
 	if len(got.ImpTrackers) != 1 || !strings.HasPrefix(got.ImpTrackers[0], testBase+"/e/view?t="+testToken) {
 		t.Errorf("imptrackers %q", got.ImpTrackers)
 	}
+	for _, e := range got.EventTrackers {
+		if e.Event != eventViewable || e.Method != methodImage || e.URL != testBase+"/e/view?t="+testToken+"&v=viewable" {
+			t.Errorf("event tracker %+v", e)
+		}
+	}
 	for _, a := range got.Assets {
 		if a.ID == nil {
 			t.Errorf("asset without id: %+v", a)
@@ -54,6 +59,29 @@ func answerNative(t *testing.T, c *rtb.Creative, n *NativeRequest) *response.Res
 	resp := responseOf(bid)
 	answer := checkAnswer(t, AppendResponse(nil, resp, &testForm), resp)
 	return readNative(t, answer.SeatBid[0].Bid[0].AdM)
+}
+
+// Viewable impressions are told where the request offers it, by an image.
+func TestNativeViewable(t *testing.T) {
+	c := compiled(t, nativeAd())
+	for trackers, want := range map[string]int{
+		``: 0, `{"event":1,"methods":[1,2]}`: 0, `{"event":2,"methods":[2]}`: 0, `{"event":3,"methods":[1]}`: 0,
+		`{"event":2,"methods":[1]}`: 1, `{"event":1,"methods":[1]},{"event":2,"methods":[2,1]}`: 1,
+	} {
+		var n NativeRequest
+		if err := n.Decode([]byte(`{"assets":[{"id":1,"title":{}}],"eventtrackers":[` + trackers + `]}`)); err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []*Form{{}, {NativeWrapped: true}} {
+			bid := bidFor(c, `"1"`)
+			bid.NativeIDs[0], bid.Viewable = 1, n.Viewable()
+			resp := responseOf(bid)
+			answer := checkAnswer(t, AppendResponse(nil, resp, form), resp)
+			if got := readNative(t, answer.SeatBid[0].Bid[0].AdM).EventTrackers; len(got) != want {
+				t.Errorf("%s answered by %+v, want %d", trackers, got, want)
+			}
+		}
+	}
 }
 
 func TestNativeAnswer(t *testing.T) {

@@ -236,6 +236,17 @@ func (a *NativeAsset) kind(s *scanner, kind rtb.NativeKind) (kinds int) {
 	return kinds
 }
 
+// Viewable reports whether the exchange calls an image when half of the ad was
+// on the screen for a second.
+func (n *NativeRequest) Viewable() bool {
+	for i := range n.Trackers {
+		if n.Trackers[i].Event == eventViewable && n.Trackers[i].Methods.Has(methodImage) {
+			return true
+		}
+	}
+	return false
+}
+
 func (n *NativeRequest) trackers(s *scanner) {
 	n.Trackers = n.Trackers[:0]
 	if s.peek() != '[' {

@@ -154,11 +154,15 @@ func (m *maker) inLine4(v vastVersion) *inLine4 {
 		id.Value = m.c.Key
 	}
 	ad := &inLine4{
-		AdSystem: adSystem, Error: m.errorAddress(), Impression: cdata{m.viewAddress()}, AdTitle: m.title(),
+		AdSystem: adSystem, Error: m.errorAddress(), Impression: cdata{m.viewAddress()},
+		AdTitle: m.title(),
 		Creatives: []creative4{{ID: m.c.Key, UniversalAdID: id, Linear: &linear4{
 			SkipOffset: m.skipOffset(), TrackingEvents: m.tracking(), Duration: clock(m.c.Duration),
 			MediaFiles: m.mediaFiles(), VideoClicks: m.videoClicks(),
 		}}},
+	}
+	if m.c.Media != rtb.Audio { // which nobody sees
+		ad.ViewableImpression = &viewable{Viewable: cdata{m.viewableAddress()}}
 	}
 	if v.name >= "4.1" {
 		ad.AdServingID = markBidID
@@ -279,14 +283,16 @@ type (
 		Creatives  []creative3 `xml:"Creatives>Creative"`
 	}
 	inLine4 struct {
-		XMLName     xml.Name `xml:"InLine"`
-		AdSystem    string
-		Error       cdata
-		Impression  cdata
-		AdServingID string `xml:"AdServingId,omitempty"`
-		AdTitle     string
-		Creatives   []creative4 `xml:"Creatives>Creative"`
+		XMLName            xml.Name `xml:"InLine"`
+		AdSystem           string
+		Error              cdata
+		Impression         cdata
+		ViewableImpression *viewable
+		AdServingID        string `xml:"AdServingId,omitempty"`
+		AdTitle            string
+		Creatives          []creative4 `xml:"Creatives>Creative"`
 	}
+	viewable  struct{ Viewable cdata }
 	creative3 struct {
 		ID           string `xml:"id,attr"`
 		Linear       *linear3

@@ -24,6 +24,7 @@ type readDocument struct {
 			AdServingID string   `xml:"AdServingId"`
 			Errors      []string `xml:"Error"`
 			Impressions []string `xml:"Impression"`
+			Viewable    []string `xml:"ViewableImpression>Viewable"`
 			Creatives   []struct {
 				UniversalAdID struct {
 					Registry string `xml:"idRegistry,attr"`
@@ -100,10 +101,13 @@ func TestVASTVersions(t *testing.T) {
 		if (ad.AdServingID != "") != (version >= "4.1") || (ad.Creatives[0].UniversalAdID.Text != "") != (version >= "4.0") {
 			t.Errorf("VAST %s: AdServingId %q, UniversalAdId %q", version, ad.AdServingID, ad.Creatives[0].UniversalAdID.Text)
 		}
+		if want := testBase + "/e/view?t=" + testToken + "&v=viewable"; len(ad.Viewable) > 1 || (strings.Join(ad.Viewable, "") == want) != (version >= "4.0") {
+			t.Errorf("VAST %s: viewable %q", version, ad.Viewable)
+		}
 		// The schemas are sequences: 2.0 and 3.0 have one, 4.x another.
 		order := []string{"<AdSystem", "<AdTitle", "<Error", "<Impression", "<Creatives", "<Linear", "<Duration", "<TrackingEvents", "<VideoClicks", "<MediaFiles"}
 		if version >= "4.0" {
-			order = []string{"<AdSystem", "<Error", "<Impression", "<AdTitle", "<Creatives", "<UniversalAdId", "<Linear", "<TrackingEvents", "<Duration", "<MediaFiles", "<VideoClicks"}
+			order = []string{"<AdSystem", "<Error", "<Impression", "<ViewableImpression", "<AdTitle", "<Creatives", "<UniversalAdId", "<Linear", "<TrackingEvents", "<Duration", "<MediaFiles", "<VideoClicks"}
 		}
 		at := -1
 		for _, element := range order {
@@ -161,7 +165,7 @@ func TestVASTOfAudio(t *testing.T) {
 	if f := linear.MediaFiles; doc.Ads[0].AdType != "audio" || len(f) != 1 || f[0].Type != "audio/mpeg" || f[0].Width != "0" || f[0].Height != "0" {
 		t.Errorf("ad type %q, media files %+v", doc.Ads[0].AdType, f)
 	}
-	if linear.ClickThrough != "" || linear.SkipOffset != "" || linear.Duration != "00:00:29.500" || doc.Ads[0].InLine.AdTitle != "audio-30s" {
+	if len(doc.Ads[0].InLine.Viewable) > 0 || linear.ClickThrough != "" || linear.SkipOffset != "" || linear.Duration != "00:00:29.500" || doc.Ads[0].InLine.AdTitle != "audio-30s" {
 		t.Errorf("linear %+v, title %q", linear, doc.Ads[0].InLine.AdTitle)
 	}
 	if c.Duration != ms(29500) || c.Bitrate != 128 || c.Mime != rtb.ParseMime("audio/mpeg") || c.MimeAll != c.Mime || !c.Linear {

@@ -35,6 +35,7 @@ type config struct {
 	Drain     time.Duration
 	Delay     time.Duration // of the drain
 	Reload    time.Duration
+	KeyLife   time.Duration // how long a token key seals
 	CacheMB   int
 	Account   rtb.Currency
 	Rates     map[rtb.Currency]float64
@@ -73,6 +74,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.Duration("drain-delay", time.Second, "how long /readyz fails after a stop signal before the public listener closes, for load balancers to notice")
 	flags.Duration("drain", 10*time.Second, "how long requests under way may take after a stop signal")
 	flags.Duration("reload", 500*time.Millisecond, "how often changes of campaigns are looked for")
+	flags.Duration("token-key-life", 720*time.Hour, "how long a key seals notice tokens before a new one is made")
 	flags.Int("cache-mb", 256, "memory for profiles of recent users, in MiB")
 	flags.String("currency", "USD", "currency of budgets and goals")
 	flags.StringToString("rates", nil, "worth of one unit of other currencies in the account's, such as EUR=1.08; replaces the built-in table")
@@ -183,6 +185,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 		Drain:     k.Duration("drain"),
 		Delay:     k.Duration("drain-delay"),
 		Reload:    k.Duration("reload"),
+		KeyLife:   k.Duration("token-key-life"),
 		CacheMB:   k.Int("cache-mb"),
 		Account:   rtb.ParseCurrency(k.String("currency")),
 		Rates:     map[rtb.Currency]float64{},
@@ -213,6 +216,9 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	}
 	if cfg.Reload < 10*time.Millisecond {
 		errs = append(errs, errors.New("reload: must be at least 10ms"))
+	}
+	if cfg.KeyLife < 24*time.Hour {
+		errs = append(errs, errors.New("token-key-life: must be at least 24h"))
 	}
 	if cfg.CacheMB < 1 {
 		errs = append(errs, errors.New("cache-mb: must be at least 1"))

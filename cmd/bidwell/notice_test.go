@@ -27,7 +27,7 @@ func (p *program) reach(notice, price string) string {
 	if !ours {
 		p.t.Fatalf("notice %q is not below the public address", notice)
 	}
-	return "http://" + p.bid + "/e/" + strings.ReplaceAll(path, "${AUCTION_PRICE}", price)
+	return "http://" + p.bid + "/e/" + strings.NewReplacer("${AUCTION_PRICE}", price, "&amp;", "&").Replace(path)
 }
 
 var (
@@ -103,6 +103,48 @@ func TestNotices(t *testing.T) {
 	}
 }
 
+// What a click is handed comes back as a conversion, and a browser can say no
+// more than a browser may.
+func TestNoticesOfEveryClass(t *testing.T) {
+	p := secured(t)
+	p.apply(strings.Replace(shop, landing, "https://acme.example/{CAMPAIGN}/{LINE_ITEM}/{CREATIVE}?x={EXCHANGE}&c={CLICK_ID}", 1))
+	b, to := p.mustBid(request), ""
+	eventually(t, patience, "the new landing page", func() bool {
+		to = p.notify(p.reach(clickInMarkup.FindString(b.AdM), "")).goes
+		return to != landing
+	})
+	id, ok := strings.CutPrefix(to, "https://acme.example/spring/everyone/picture?x=generic&c=")
+	if !ok {
+		t.Fatalf("a click leads to %q", to)
+	}
+	for range 2 {
+		if got := p.notify("http://" + p.bid + "/e/conversion?t=" + id + "&v=12.50"); got.status != 200 || got.contentType != "image/gif" {
+			t.Errorf("conversion: %+v", got)
+		}
+	}
+	view := p.reach(pixelInMarkup.FindString(b.AdM), "")
+	if got := p.notify(view + "&v=viewable"); got.status != 200 {
+		t.Errorf("viewable: %+v", got)
+	}
+
+	before := p.pacing("everyone")
+	browser, _, _ := strings.Cut(strings.SplitAfter(view, "?t=")[1], "&")
+	server, _, _ := strings.Cut(strings.SplitAfter(b.BURL, "?t=")[1], "&")
+	for path, tokens := range map[string][]string{
+		"win": {browser, id}, "bill": {browser, id}, "loss": {browser, id},
+		"view": {server, id}, "click": {server, id}, "video": {server, id}, "conversion": {server, browser},
+	} {
+		for _, token := range tokens {
+			if got := p.notify("http://" + p.bid + "/e/" + path + "?v=start&p=8&t=" + token); got.status != 400 || got.goes != "" {
+				t.Errorf("%s with a token of another class: %+v", path, got)
+			}
+		}
+	}
+	if got := p.pacing("everyone"); got != before {
+		t.Errorf("%+v, was %+v", got, before)
+	}
+}
+
 func TestNoticesWithAlteredTokens(t *testing.T) {
 	p := secured(t)
 	b := p.mustBid(request)
@@ -127,7 +169,7 @@ func TestNoticesWithAlteredTokens(t *testing.T) {
 	if got := p.pacing("everyone"); got != before {
 		t.Errorf("%+v, was %+v", got, before)
 	}
-	for path, status := range map[string]int{"/e/": 404, "/e/conversion?t=x": 404, "/": 404, "/e/win/": 404, "/metrics": 404, "/v1/apply": 404, "/debug/pprof/": 404} {
+	for path, status := range map[string]int{"/e/": 404, "/e/conversion?t=x": 400, "/e/conversions?t=x": 404, "/": 404, "/e/win/": 404, "/metrics": 404, "/v1/apply": 404, "/debug/pprof/": 404} {
 		if got := p.notify("http://" + p.bid + path); got.status != status {
 			t.Errorf("%s: %+v, want %d", path, got, status)
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -36,7 +35,8 @@ import (
 type server struct {
 	cfg   config
 	lock  io.Closer // of the data folder
-	keys  keys
+	keys  *keyFile
+	ring  *events.Keyring // of the token keys
 	clock *bidder.Clock
 
 	documents *sql.Store
@@ -54,7 +54,7 @@ type server struct {
 
 	directory atomic.Pointer[exchange.Directory]
 	leftOut   atomic.Pointer[[]admin.Problem] // exchanges that do not serve
-	landings  atomic.Pointer[map[rtb.CreativeID]string]
+	known     atomic.Pointer[known]
 	listening chan struct{} // closed once both listeners are open
 	draining  atomic.Bool
 }
@@ -66,7 +66,7 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 		s.clock = bidder.SimulatedTime(cfg.Simulated)
 		slog.Warn("time is simulated: requests move the clock", "from", cfg.Simulated)
 	}
-	s.landings.Store(&map[rtb.CreativeID]string{})
+	s.known.Store(&known{})
 	defer func() {
 		if err != nil {
 			s.close()
@@ -78,7 +78,10 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 	if s.lock, err = lockFolder(cfg.Data); err != nil {
 		return nil, err
 	}
-	if s.keys, err = loadKeys(cfg.Data, getenv); err != nil {
+	if s.keys, err = openKeys(cfg.Data, cfg.KeyLife, time.Now(), getenv); err != nil {
+		return nil, err
+	}
+	if s.ring, err = events.NewKeyring(s.keys.Tokens); err != nil {
 		return nil, err
 	}
 	if s.profiles, err = pebble.Open(filepath.Join(cfg.Data, "profiles"), pebble.Options{}); err != nil {
@@ -108,10 +111,6 @@ func (s *server) buildBidder() error {
 	}
 	from, trained := cmp.Or(s.cfg.Model, "starter"), model.Metrics()
 	slog.Info("click model", "from", from, "rows", trained.Rows, "auc", strconv.FormatFloat(trained.AUC, 'f', 4, 64))
-	sealer, err := events.NewSealer(1, s.keys.Tokens)
-	if err != nil {
-		return err
-	}
 	if s.cache, err = bidder.NewCache(s.profiles, int64(s.cfg.CacheMB)<<20); err != nil {
 		return err
 	}
@@ -120,7 +119,7 @@ func (s *server) buildBidder() error {
 		Profiles:  s.cache,
 		Pacer:     s.pacer,
 		Predictor: models.NewPredictor(model),
-		Sealer:    sealer,
+		Keys:      s.ring,
 		Exchanges: s.directory.Load(),
 		Rates:     rtb.NewRates(s.cfg.Account, s.cfg.Rates),
 		Salt:      &s.keys.Salt,
@@ -130,21 +129,14 @@ func (s *server) buildBidder() error {
 		return err
 	}
 	s.tracker = track.New(track.Parts{
-		Sealer:  sealer,
-		Dedup:   events.NewDedup(20),
+		Keys:    s.ring,
+		Repeats: events.NewDedup(20),
 		Price:   s.bidder.OpenPrice,
-		Apply:   s.settle,
+		Bill:    s.bidder.Bill,
+		Write:   s.books.writer.Write,
 		Landing: s.landing,
 	})
 	return nil
-}
-
-// settle puts an event into the log.
-func (s *server) settle(e *rtb.Event) {
-	s.bidder.Bill(e)
-	if err := s.books.writer.Write(e, time.Now().Add(time.Second)); err != nil {
-		slog.Error("event is not booked", "cause", err)
-	}
 }
 
 func loadModel(path string) (*models.Logistic, error) {
@@ -190,8 +182,6 @@ func (s *server) buildAdmin() (err error) {
 
 // prepare makes the markup of a creative.
 func (s *server) prepare(c *rtb.Creative) error { return openrtb.Compile(c, s.cfg.PublicURL) }
-
-func (s *server) landing(id rtb.CreativeID) string { return (*s.landings.Load())[id] }
 
 func (s *server) exchangeID(name string) (rtb.ExchangeID, bool) {
 	ex := s.directory.Load().Lookup([]byte(name))
@@ -255,7 +245,7 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 		return items, version, err
 	}
 	s.pacer.Assign(items, s.clock.Now())
-	s.keepLandings(items)
+	s.keepKnown(items)
 	return items, version, nil
 }
 
@@ -266,19 +256,6 @@ func (s *server) loaded() bool {
 	default:
 		return false
 	}
-}
-
-// keepLandings adds the landing pages of items to those known. Older ones stay:
-// an ad can be clicked long after its line item has ended.
-func (s *server) keepLandings(items []rtb.LineItem) {
-	next := maps.Clone(*s.landings.Load())
-	for i := range items {
-		for j := range items[i].Creatives {
-			c := &items[i].Creatives[j]
-			next[c.ID] = c.ClickURL
-		}
-	}
-	s.landings.Store(&next)
 }
 
 // run serves until ctx ends, then drains: readyz fails first, requests under
@@ -309,6 +286,7 @@ func (s *server) run(ctx context.Context) error {
 		defer close(booked)
 		return s.books.run(booking, s)
 	})
+	inside.Go(func() error { return ignoreCanceled(s.keys.run(inner, s.ring)) })
 
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()

@@ -1,43 +1,43 @@
-// Package track answers the notices that exchanges and browsers send after a
-// bid: wins, billings, losses, views, clicks and video progress.
+// Package track answers the notices that exchanges, browsers and advertisers'
+// servers send after a bid: wins, billings, losses, views, clicks, the progress
+// of videos and conversions.
+//
+// A notice opens the token of its own class, is judged by its age, priced, and
+// written to the log; it is answered when that is durable.
 package track
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
 
 	"bidwell/events"
 	"bidwell/rtb"
 )
 
-// Errors that a Price function tells apart from a price that cannot be read.
-var (
-	// ErrNoPrice means that the notice names no price: blank, AUDIT, or a macro
-	// that the exchange did not expand.
-	ErrNoPrice = errors.New("notice without a price")
-)
-
 // Parts are what a Handler is made of; all are required.
 type Parts struct {
-	Sealer *events.Sealer
-	Dedup  *events.Dedup
+	Keys    *events.Keyring
+	Repeats *events.Dedup // of what is durable: it need not be written again
 
 	// Price reads the price macro of an exchange: the price of one impression
-	// in the currency of the bid. ErrNoPrice says that there is none.
+	// in the currency of the bid. It may fail with one of the errors of this
+	// package; any other means that the price cannot be read.
 	Price func(exchange rtb.ExchangeID, macro []byte) (rtb.Money, error)
 
-	// Apply takes each event once, in the order of arrival. It may be called
-	// concurrently, and e lives only during the call.
-	Apply func(e *rtb.Event)
+	// Bill sets e.Billing and e.Charge, by the rest of e.
+	Bill func(e *rtb.Event)
 
-	// Landing is the address a click on a creative leads to, or "".
-	Landing func(creative rtb.CreativeID) string
+	// Write puts e into the log and returns when it is durable there, or with
+	// an error, at the latest at the deadline, which is in real time. Then e may
+	// be in the log all the same: the ledger knows repeats exactly. It may be
+	// called concurrently, and e is the caller's again when it returns.
+	Write func(e *rtb.Event, deadline time.Time) error
+
+	// Landing is where a click leads to, nil for nowhere. It also fills in what
+	// click says of campaign, line item, creative and exchange.
+	Landing func(e *rtb.Event, click *rtb.Click) *rtb.Landing
 }
 
 // Handler serves the routes below /e/.
@@ -49,125 +49,179 @@ func New(parts Parts) *Handler { return &Handler{parts} }
 // Prefix is the start of all paths that a Handler serves.
 const Prefix = "/e/"
 
-// counters counts what became of the notices of one type.
-type counters struct{ accepted, repeated, refused *metrics.Counter }
+const (
+	// maxAhead is how far the clock of the bidder that made a bid may be ahead.
+	maxAhead = 10 * time.Minute
 
-var (
-	eventNames = [...]string{
-		rtb.EventWin: "win", rtb.EventBill: "bill", rtb.EventLoss: "loss",
-		rtb.EventView: "view", rtb.EventClick: "click", rtb.EventVideo: "video",
-	}
-	notices = func() (c [len(eventNames)]counters) {
-		for t := rtb.EventWin; int(t) < len(eventNames); t++ {
-			counter := func(result string) *metrics.Counter {
-				return metrics.NewCounter(fmt.Sprintf(`bidwell_notices_total{type=%q,result=%q}`, eventNames[t], result))
-			}
-			c[t] = counters{counter("accepted"), counter("repeated"), counter("refused")}
-		}
-		return c
-	}()
-	unreadablePrices = metrics.NewCounter("bidwell_notice_prices_unreadable_total")
+	// maxWait is how long a notice waits for the log, and maxClickWait how long
+	// somebody who clicked does.
+	maxWait      = time.Second
+	maxClickWait = 300 * time.Millisecond
 )
+
+// classes are the classes of token that the notices of each type come with.
+var classes = [rtb.EventTypeCount]events.Class{
+	rtb.EventWin: events.Server, rtb.EventBill: events.Server, rtb.EventLoss: events.Server,
+	rtb.EventView: events.Browser, rtb.EventViewable: events.Browser,
+	rtb.EventClick: events.Browser, rtb.EventVideo: events.Browser,
+	rtb.EventConversion: events.Conversion,
+}
 
 // scratch is the memory that answering one notice needs.
 type scratch struct {
-	event rtb.Event
-	work  []byte
+	event    rtb.Event
+	click    rtb.Click
+	work     []byte
+	location []byte
 }
 
-var scratches = sync.Pool{New: func() any { return &scratch{work: make([]byte, 0, 256)} }}
+var scratches = sync.Pool{New: func() any {
+	return &scratch{work: make([]byte, 0, 256), location: make([]byte, 0, 1024)}
+}}
 
 // pixel is the smallest transparent GIF: 43 bytes.
 var pixel = []byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;")
 
-// Serve answers one notice: 204, a pixel, a redirect to the landing page of
-// the token's own creative, or 400 for a token that does not open. A repeat is
-// answered like the first and applied once.
+// Serve answers one notice that came at now: 204, a pixel, or a redirect to
+// the landing page of the token's own creative. A repeat is answered like the
+// first. 429 asks to come again, because the log did not take it in time. 400
+// says that the token does not count, or what else is wrong.
+//
+// A click leads somewhere whenever its token is genuine, for somebody is
+// waiting. But one that comes too late counts nothing, nor does one that the
+// log did not take.
 func (h *Handler) Serve(ctx *fasthttp.RequestCtx, now time.Time) {
 	if !ctx.IsGet() && !ctx.IsHead() && !ctx.IsPost() {
 		ctx.SetStatusCode(fasthttp.StatusMethodNotAllowed)
 		return
 	}
-	t := eventType(ctx.Path()[len(Prefix):])
+	args := ctx.QueryArgs()
+	t := typeOf(ctx.Path()[len(Prefix):], args)
 	if t == 0 {
 		ctx.SetStatusCode(fasthttp.StatusNotFound)
 		return
 	}
-	count := &notices[t]
+	if t == rtb.EventConversion && ctx.IsPost() && !args.Has("t") {
+		args = ctx.PostArgs()
+	}
 	s := scratches.Get().(*scratch)
-	defer scratches.Put(s)
+	became := h.take(s, t, args, ctx.Time(), now)
+	notices[t][became].Inc()
+	h.answer(ctx, s, t, became)
+	scratches.Put(s) // not deferred: after a panic the scratch is not to be trusted
+}
 
-	args := ctx.QueryArgs()
+// typeOf is zero for a path that is none of ours.
+func typeOf(name []byte, args *fasthttp.Args) rtb.EventType {
+	switch string(name) {
+	case "view":
+		if string(args.Peek("v")) == "viewable" {
+			return rtb.EventViewable
+		}
+		return rtb.EventView
+	case "win":
+		return rtb.EventWin
+	case "bill":
+		return rtb.EventBill
+	case "loss":
+		return rtb.EventLoss
+	case "click":
+		return rtb.EventClick
+	case "video":
+		return rtb.EventVideo
+	case "conversion":
+		return rtb.EventConversion
+	}
+	return 0
+}
+
+// take makes an event of a notice and has it written. arrived is now in real
+// time.
+func (h *Handler) take(s *scratch, t rtb.EventType, args *fasthttp.Args, arrived, now time.Time) result {
 	e := &s.event
-	if h.Sealer.Open(args.Peek("t"), e, s.work) != nil {
-		count.refused.Inc()
-		ctx.SetStatusCode(fasthttp.StatusBadRequest)
-		return
+	switch h.Keys.Open(args.Peek("t"), classes[t], e, s.work) {
+	case nil:
+	case events.ErrUnknownKey:
+		return unknownKey
+	case events.ErrForged:
+		return forged
+	case events.ErrWrongClass:
+		return wrongClass
+	default:
+		return malformed
 	}
 	e.Type, e.Time = t, now
-	if t == rtb.EventWin || t == rtb.EventBill || t == rtb.EventView || t == rtb.EventLoss {
-		price, err := h.Price(e.Exchange, args.Peek("p"))
-		if err != nil && !errors.Is(err, ErrNoPrice) {
-			unreadablePrices.Inc()
-		}
-		e.Price = price
+	switch age := now.Sub(e.Made); {
+	case age > classes[t].Life():
+		return expired
+	case age < -maxAhead:
+		return premature
 	}
-	if h.first(e, args.Peek("v")) {
-		count.accepted.Inc()
-		h.Apply(e)
-	} else {
-		count.repeated.Inc()
+	if became := h.read(e, args); became != accepted {
+		return became
 	}
-	h.answer(ctx, e)
+
+	what := mark(e)
+	if h.Repeats.Seen(e.Bid, what) {
+		return repeated
+	}
+	wait := maxWait
+	if t == rtb.EventClick {
+		wait = maxClickWait
+	}
+	if h.Write(e, arrived.Add(wait)) != nil {
+		return unwritten
+	}
+	h.Repeats.First(e.Bid, what) // not before: a repeat of what is lost must be written
+	return accepted
 }
 
-// first reports whether e has not come before. The quartiles of a video are
-// told apart by what the notice calls them.
-func (h *Handler) first(e *rtb.Event, quartile []byte) bool {
-	t := e.Type
-	if t == rtb.EventVideo {
-		t += rtb.EventType(quartileOf(quartile)) << 4
+// mark tells apart what is no repeat of each other: a notice that comes back
+// with a price says more than one without.
+func mark(e *rtb.Event) uint8 {
+	what := uint8(e.Type) | e.Part<<4
+	if e.Price != 0 || e.Value != 0 {
+		what |= 1 << 7
 	}
-	return h.Dedup.First(e.Bid, t)
+	return what
 }
 
-func (h *Handler) answer(ctx *fasthttp.RequestCtx, e *rtb.Event) {
-	switch e.Type {
-	case rtb.EventClick:
-		landing := h.Landing(e.Creative)
-		if landing == "" {
-			ctx.SetStatusCode(fasthttp.StatusNotFound)
-			return
-		}
-		ctx.Response.Header.Set(fasthttp.HeaderLocation, landing)
-		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
-		ctx.SetStatusCode(fasthttp.StatusFound)
-	case rtb.EventView, rtb.EventVideo:
+func (h *Handler) answer(ctx *fasthttp.RequestCtx, s *scratch, t rtb.EventType, became result) {
+	genuine := became <= lastGenuine
+	switch {
+	case t == rtb.EventClick && genuine:
+		h.redirect(ctx, s, became)
+	case became == unwritten:
+		ctx.SetStatusCode(fasthttp.StatusTooManyRequests)
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+	case became > lastGood:
+		ctx.SetStatusCode(fasthttp.StatusBadRequest)
+		ctx.SetContentType("text/plain")
+		ctx.SetBodyString(reasons[became])
+	case t == rtb.EventWin || t == rtb.EventBill || t == rtb.EventLoss:
+		ctx.SetStatusCode(fasthttp.StatusNoContent)
+	default:
 		ctx.SetContentType("image/gif")
 		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
 		ctx.SetBody(pixel)
-	default:
-		ctx.SetStatusCode(fasthttp.StatusNoContent)
 	}
 }
 
-// eventType is zero for a name that is none.
-func eventType(name []byte) rtb.EventType {
-	for t := rtb.EventWin; int(t) < len(eventNames); t++ {
-		if string(name) == eventNames[t] {
-			return t
-		}
+// redirect leads to the landing page that the creative had when it was loaded,
+// whatever else the request says.
+func (h *Handler) redirect(ctx *fasthttp.RequestCtx, s *scratch, became result) {
+	click := &s.click
+	*click = rtb.Click{ID: click.ID[:0], Bid: s.event.Bid, CacheBuster: uint64(ctx.Time().UnixNano())}
+	landing := h.Landing(&s.event, click)
+	if landing == nil {
+		ctx.SetStatusCode(fasthttp.StatusNotFound)
+		return
 	}
-	return 0
-}
-
-var quartiles = [...][]byte{[]byte("start"), []byte("firstQuartile"), []byte("midpoint"), []byte("thirdQuartile"), []byte("complete")}
-
-func quartileOf(name []byte) int {
-	for i, q := range quartiles {
-		if bytes.Equal(name, q) {
-			return i + 1
-		}
+	if became != expired && became != premature {
+		click.ID = h.Keys.AppendToken(click.ID, events.Conversion, &s.event)
 	}
-	return 0
+	s.location = landing.Append(s.location[:0], click)
+	ctx.Response.Header.SetBytesV(fasthttp.HeaderLocation, s.location)
+	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+	ctx.SetStatusCode(fasthttp.StatusFound)
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"log/slog"
+	"maps"
+
+	"bidwell/rtb"
+)
+
+// known is what notices must know of line items and their ads. It outlives
+// them, for an ad can be clicked long after its line item has ended.
+type known struct {
+	landings  map[rtb.CreativeID]*rtb.Landing
+	creatives map[rtb.CreativeID]string // ids of documents
+	lineItems map[rtb.LineItemID]string
+	campaigns map[rtb.CampaignID]string
+}
+
+// keepKnown adds what items say to what is known.
+func (s *server) keepKnown(items []rtb.LineItem) {
+	old := s.known.Load()
+	next := &known{maps.Clone(old.landings), maps.Clone(old.creatives), maps.Clone(old.lineItems), maps.Clone(old.campaigns)}
+	if next.landings == nil {
+		*next = known{map[rtb.CreativeID]*rtb.Landing{}, map[rtb.CreativeID]string{}, map[rtb.LineItemID]string{}, map[rtb.CampaignID]string{}}
+	}
+	addresses := map[string]*rtb.Landing{}
+	for i := range items {
+		item := &items[i]
+		next.lineItems[item.ID], next.campaigns[item.Campaign] = item.Key, item.CampaignKey
+		for j := range item.Creatives {
+			c := &item.Creatives[j]
+			if next.creatives[c.ID] = c.Key; c.ClickURL == "" {
+				delete(next.landings, c.ID)
+				continue
+			}
+			landing := addresses[c.ClickURL]
+			if landing == nil {
+				var err error
+				if landing, err = rtb.ParseLanding(c.ClickURL); err != nil { // then it would not have compiled
+					slog.Error("landing page", "creative", c.Key, "cause", err)
+					continue
+				}
+				addresses[c.ClickURL] = landing
+			}
+			next.landings[c.ID] = landing
+		}
+	}
+	s.known.Store(next)
+}
+
+// landing is where a click leads to, and what its macros stand for.
+func (s *server) landing(e *rtb.Event, click *rtb.Click) *rtb.Landing {
+	known := s.known.Load()
+	click.Creative, click.LineItem, click.Campaign = known.creatives[e.Creative], known.lineItems[e.LineItem], known.campaigns[e.Campaign]
+	if ex := s.bidder.Exchange(e.Exchange); ex != nil {
+		click.Exchange = ex.Name
+	}
+	return known.landings[e.Creative]
+}
