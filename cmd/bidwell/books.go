@@ -14,6 +14,7 @@ import (
 	"bidwell/rtb"
 	"bidwell/store/nats"
 	"bidwell/store/pebble"
+	"bidwell/targeting/audience"
 )
 
 // books are where it is kept what happened and what it cost: the log of
@@ -22,12 +23,14 @@ import (
 // The consumers of the log are, each with the position in the store it writes:
 //
 //	ledger    accounts   money, impressions and clicks; then the pacer's holds
+//	recorder  profiles   impressions of capped users; then the bidder's holds of them
 type books struct {
 	log      *nats.Store
 	writer   *events.Writer
 	samples  *events.Samples
 	accounts *pebble.Accounts
 	ledger   *pacing.Ledger
+	recorder *audience.Recorder
 
 	// caughtUp is closed once all that was in the log at the start is booked:
 	// before that what was spent is not known, and nothing may be leased.
@@ -68,8 +71,9 @@ func (s *server) buildBooks() {
 	}
 	s.books.ledger = pacing.NewLedger(s.books.accounts, convert, func(e *rtb.Event, seen pacing.Kinds) {
 		s.pacer.Apply(e, seen, s.clock.Now())
-
+		s.bidder.Exposures.Apply(e)
 	})
+	s.books.recorder = audience.NewRecorder(s.profiles, func(e *rtb.Event) time.Duration { return s.catalog.Index().Remember(e) })
 }
 
 // run keeps the books until ctx ends, and then until everything that was
@@ -92,6 +96,7 @@ func (b *books) run(ctx context.Context, s *server) error {
 	start(&writers, func() error { return b.writer.Run(writing) })
 	start(&writers, func() error { return b.samples.Run(writing) })
 	start(&readers, func() error { return b.keep(reading) })
+	start(&readers, func() error { return b.record(reading, s) })
 
 	var err error
 	select {
@@ -137,6 +142,18 @@ func (b *books) keep(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// record brings the log into the profiles.
+func (b *books) record(ctx context.Context, s *server) error {
+	return follow(ctx, "recorder", b.log.Events(), func() (uint64, error) { return b.recorder.Recorded(), nil },
+		func(position uint64, batch []rtb.Event) error {
+			if err := b.recorder.Apply(position, batch); err != nil {
+				return err
+			}
+			s.bidder.Exposures.Recorded(batch) // not before: an impression must always count somewhere
+			return nil
+		})
 }
 
 // follow has apply take the log from where it stands, over and over again when
@@ -187,7 +204,7 @@ func (b *books) finish(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		at, err := b.accounts.Position(ctx)
-		if err != nil || at >= last {
+		if err != nil || at >= last && b.recorder.Recorded() >= last {
 			return err
 		}
 		select {

@@ -228,6 +228,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	}
 	cfg.Pacing.Hold, cfg.Pacing.Lease, cfg.Pacing.Silence = k.Duration("pacing.hold"), k.Duration("pacing.lease"), k.Duration("pacing.silence")
 	cfg.Log.URL, cfg.Log.Replicas, cfg.Log.Keep, cfg.Log.Samples = k.String("log.url"), k.Int("log.replicas"), k.Duration("log.keep"), k.Float64("log.samples")
+	cfg.Bid.HoldTimeout = cfg.Pacing.Hold
 	for _, d := range []struct {
 		name        string
 		value       time.Duration
