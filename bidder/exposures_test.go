@@ -680,7 +680,7 @@ func (f *fixture) seeSome(tb testing.TB, n, each int) {
 func TestCappedBidDoesNotAllocate(t *testing.T) {
 	f := newFixture(t, cappedCrowd(1_000))
 	f.knowUsers(t, 40)
-	f.seeSome(t, 40, 1)
+	f.seeSome(t, 40, 20)
 	bodies := sampleRequests(t, 64) // some of them of users who are new
 	s := newScratch()
 	i, bids, counted := 0, 0, 0

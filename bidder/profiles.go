@@ -55,16 +55,27 @@ const (
 	slotUserLow            // first half of the user's id, also the key in the index
 	slotUserHigh
 	slotStamp // stamp of the user when read in the upper half, Unix seconds in the lower
-	slotHead  // flags of the Source; above them the numbers of words and, 16 bits further up, of exposures
+	slotHead  // two flags of the Source and the next slot; from bit 32 the number of words, from bit 48 of exposures
 	slotFirst
 
 	slotRecord = slotWords - slotFirst // words of memberships and exposures
+
+	// A record that is longer goes on in other slots, so many at most. Their
+	// upper half of slotHead is the number of the first, and their slotUserLow
+	// is inverted, so that nobody takes one for the beginning of a record.
+	maxSlots  = 12
+	maxRecord = maxSlots * slotRecord
 )
 
 const (
 	headOptedOut = 1 << iota
 	headKnown
+
+	headFlags = headOptedOut | headKnown
 )
+
+// nextSlot is the slot in which a record goes on; zero after the last.
+func nextSlot(head uint64) uint32 { return uint32(head) >> 2 }
 
 // Cache keeps the users seen lately in front of a [Source], those that are
 // unknown included. It implements [Profiles].
@@ -72,8 +83,8 @@ const (
 // Users live in one array of slots without pointers, which the garbage
 // collector does not look at; a ristretto cache says which slot is whose and
 // which user to forget when there are more users than slots. A user with more
-// than a slot holds, 27 words, of which an exposure takes three, is read from
-// the Source each time.
+// than a slot holds, 27 words, of which an exposure takes three, has several;
+// one with more than twelve hold is read from the Source each time.
 //
 // A hit allocates nothing itself; ristretto notes who was asked for and takes a
 // new notebook of 512 bytes every 64 calls, which is 8 bytes a call. It locks
@@ -171,26 +182,30 @@ func (c *Cache) stamp(user *rtb.UserID) *atomic.Uint32 {
 	return &c.stamps[binary.LittleEndian.Uint64(user[8:])&uint64(len(c.stamps)-1)]
 }
 
-// release takes a slot back from the index.
+// release takes a user's slots back from the index.
 func (c *Cache) release(slot uint32) {
-	if slot == 0 {
-		return
-	}
-	c.mu.Lock()
-	c.free = append(c.free, slot)
-	c.mu.Unlock()
-}
-
-func (c *Cache) take() (slot uint32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.free) == 0 {
-		return 0, false
+	for slot != 0 {
+		c.free = append(c.free, slot)
+		slot = nextSlot(c.words(slot)[slotHead].Load())
 	}
-	slot = c.free[len(c.free)-1]
-	c.free = c.free[:len(c.free)-1]
-	return slot, true
 }
+
+// take fills slots with free ones, or with none when there are not so many.
+func (c *Cache) take(slots []uint32) (ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left := len(c.free) - len(slots)
+	if left < 0 {
+		return false
+	}
+	copy(slots, c.free[left:])
+	c.free = c.free[:left]
+	return true
+}
+
+func (c *Cache) words(slot uint32) []atomic.Uint64 { return c.slots[int(slot)*slotWords:][:slotWords] }
 
 // maxProfileUsers is how many identifiers of one person are looked at.
 const maxProfileUsers = 64
@@ -246,17 +261,26 @@ func (c *Cache) lookup(user *rtb.UserID, tags []rtb.SegmentID, seconds uint32, p
 
 // readSlot adds what a slot says to p, if it is the user's and fresh.
 func (c *Cache) readSlot(slot uint32, key uint64, user *rtb.UserID, tags []rtb.SegmentID, seconds uint32, p *rtb.Profile) bool {
-	words := c.slots[int(slot)*slotWords:][:slotWords]
+	words := c.words(slot)
 	version := words[slotVersion].Load()
 	stamp, head := words[slotStamp].Load(), words[slotHead].Load()
 	n, exposures := int(uint16(head>>32)), int(head>>48)
 	members := n - rtb.ExposureWords*exposures
-	if version&1 != 0 || n > slotRecord || members < 0 ||
+	if version&1 != 0 || n > maxRecord || members < 0 ||
 		words[slotUserLow].Load() != key ||
 		words[slotUserHigh].Load() != binary.LittleEndian.Uint64(user[8:]) ||
 		uint32(stamp>>32) != c.stamp(user).Load() ||
 		int32(seconds-uint32(stamp)) >= int32(maxStale/time.Second) {
 		return false
+	}
+	if n > slotRecord {
+		var record [maxRecord]uint64
+		if !c.readRecord(record[:n], slot, words, stamp) || words[slotVersion].Load() != version {
+			return false
+		}
+		addRecord(p, record[:n], members, tags, seconds)
+		addHead(p, head)
+		return true
 	}
 	before, exposed := len(p.Segments), len(p.Exposures)
 	for i := range members {
@@ -271,6 +295,45 @@ func (c *Cache) readSlot(slot uint32, key uint64, user *rtb.UserID, tags []rtb.S
 	}
 	addHead(p, head)
 	return true
+}
+
+// readRecord reads a record that is longer than its first slot. It is false
+// when one of the others is written meanwhile, or has become somebody else's.
+func (c *Cache) readRecord(record []uint64, first uint32, words []atomic.Uint64, stamp uint64) bool {
+	for i := range slotRecord {
+		record[i] = words[slotFirst+i].Load()
+	}
+	low, high := words[slotUserLow].Load(), words[slotUserHigh].Load()
+	slot := nextSlot(words[slotHead].Load())
+	for record = record[slotRecord:]; len(record) > 0; record = record[min(slotRecord, len(record)):] {
+		if slot == 0 || int(slot) >= len(c.slots)/slotWords {
+			return false
+		}
+		words = c.words(slot)
+		version, head := words[slotVersion].Load(), words[slotHead].Load()
+		if version&1 != 0 || uint32(head>>32) != first || words[slotStamp].Load() != stamp ||
+			words[slotUserLow].Load() != ^low || words[slotUserHigh].Load() != high {
+			return false
+		}
+		for i := range record[:min(slotRecord, len(record))] {
+			record[i] = words[slotFirst+i].Load()
+		}
+		if words[slotVersion].Load() != version {
+			return false
+		}
+		slot = nextSlot(head)
+	}
+	return true
+}
+
+// addRecord adds the words of a record, of which the first are memberships.
+func addRecord(p *rtb.Profile, record []uint64, members int, tags []rtb.SegmentID, seconds uint32) {
+	for _, member := range record[:members] {
+		addMember(p, member, tags, seconds)
+	}
+	for w := record[members:]; len(w) > 0; w = w[rtb.ExposureWords:] {
+		p.Exposures = append(p.Exposures, rtb.ExposureOf(w[0], w[1], w[2]))
+	}
 }
 
 func addMember(p *rtb.Profile, member uint64, tags []rtb.SegmentID, seconds uint32) {
@@ -312,13 +375,7 @@ func (c *Cache) read(deadline time.Time, users []rtb.UserID, missing uint64, tag
 	for i, end := range m.ends {
 		words := m.words[start:end]
 		start = end
-		members := len(words) - rtb.ExposureWords*int(words[0]>>32)
-		for _, member := range words[1:members] {
-			addMember(p, member, tags, seconds)
-		}
-		for w := words[members:]; len(w) > 0; w = w[rtb.ExposureWords:] {
-			p.Exposures = append(p.Exposures, rtb.ExposureOf(w[0], w[1], w[2]))
-		}
+		addRecord(p, words[1:], len(words)-1-rtb.ExposureWords*int(words[0]>>32), tags, seconds)
 		addHead(p, words[0])
 		c.keep(&m.users[i], m.stamps[i], words, seconds)
 	}
@@ -328,27 +385,45 @@ func (c *Cache) read(deadline time.Time, users []rtb.UserID, missing uint64, tag
 // keep caches what the Source said of a user, if there is room.
 func (c *Cache) keep(user *rtb.UserID, stamp uint32, record []uint64, seconds uint32) {
 	head, record := record[0], record[1:]
-	if len(record) > slotRecord {
+	if len(record) > maxRecord {
 		return
 	}
-	slot, ok := c.take()
-	if !ok {
+	var taken [maxSlots]uint32
+	slots := taken[:max(1, (len(record)+slotRecord-1)/slotRecord)]
+	if !c.take(slots) {
 		return
 	}
+	first := slots[0]
+	head = head&headFlags | uint64(len(record))<<32 | head>>32<<48
 	// Nobody else writes to a slot that was taken, but somebody may still read
-	// who found it in the index when it was another user's.
-	words := c.slots[int(slot)*slotWords:][:slotWords]
+	// who found it in the index when it was another user's. The first says that
+	// it is written until all are.
 	key := binary.LittleEndian.Uint64(user[:])
-	words[slotVersion].Add(1)
-	words[slotUserLow].Store(key)
-	words[slotUserHigh].Store(binary.LittleEndian.Uint64(user[8:]))
-	words[slotStamp].Store(uint64(stamp)<<32 | uint64(seconds))
-	words[slotHead].Store(head&(headOptedOut|headKnown) | uint64(len(record))<<32 | head>>32<<48)
-	for i, word := range record {
-		words[slotFirst+i].Store(word)
+	low := key
+	c.words(first)[slotVersion].Add(1)
+	for i, slot := range slots {
+		words := c.words(slot)
+		if i > 0 {
+			words[slotVersion].Add(1)
+			low, head = ^key, uint64(first)<<32
+		}
+		if i+1 < len(slots) {
+			head |= uint64(slots[i+1]) << 2
+		}
+		words[slotUserLow].Store(low)
+		words[slotUserHigh].Store(binary.LittleEndian.Uint64(user[8:]))
+		words[slotStamp].Store(uint64(stamp)<<32 | uint64(seconds))
+		words[slotHead].Store(head)
+		part := record[i*slotRecord:]
+		for k, word := range part[:min(slotRecord, len(part))] {
+			words[slotFirst+k].Store(word)
+		}
+		if i > 0 {
+			words[slotVersion].Add(1)
+		}
 	}
-	words[slotVersion].Add(1)
-	if !c.index.Set(key, slot, 1) {
-		c.release(slot)
+	c.words(first)[slotVersion].Add(1)
+	if !c.index.Set(key, first, int64(len(slots))) {
+		c.release(first)
 	}
 }

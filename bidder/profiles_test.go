@@ -183,7 +183,7 @@ func TestCacheDoesNotKeepWhatIsOld(t *testing.T) {
 
 func TestCacheOfUsersInManySegments(t *testing.T) {
 	s, c := newTable(t)
-	for n, want := range map[int]int{slotRecord: 1, slotRecord + 1: 2} {
+	for n, want := range map[int]int{slotRecord: 1, slotRecord + 1: 1, 2*slotRecord + 3: 1, maxRecord: 1, maxRecord + 1: 2} {
 		s.reads = 0
 		user := storetest.User(n)
 		record := []uint64{0}
@@ -202,7 +202,7 @@ func TestCacheOfUsersInManySegments(t *testing.T) {
 
 func TestCacheOfExposures(t *testing.T) {
 	s, c := newTable(t)
-	for n, want := range map[int]int{1: 1, (slotRecord - 2) / rtb.ExposureWords: 1, (slotRecord-2)/rtb.ExposureWords + 1: 2} {
+	for n, want := range map[int]int{1: 1, (slotRecord - 2) / rtb.ExposureWords: 1, (slotRecord-2)/rtb.ExposureWords + 1: 1, 64: 1, 150: 2} {
 		s.reads = 0
 		user := storetest.User(n)
 		record := []uint64{headKnown | uint64(n)<<32, 1 << 32, 2 << 32}
@@ -244,7 +244,12 @@ func TestCacheKeepsItsBounds(t *testing.T) {
 	const users, slots = 2000, 200
 	for n := range users {
 		s.tags = append(s.tags, rtb.SegmentID(n))
-		s.users[storetest.User(n)] = []uint64{0, uint64(n) << 32, uint64(n) << 32}
+		e := rtb.Exposure{LineItem: rtb.LineItemID(n), Count: uint16(n)}
+		record := []uint64{uint64(n%10/8*n%20) << 32, uint64(n) << 32, uint64(n) << 32} // some are long
+		for range record[0] >> 32 {
+			record = e.AppendWords(record)
+		}
+		s.users[storetest.User(n)] = record
 	}
 	c, err := NewCache(s, slots*slotCost)
 	if err != nil {
@@ -268,7 +273,14 @@ func TestCacheKeepsItsBounds(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if len(p.Segments) != 2 || p.Segments[0] != rtb.SegmentID(n) || p.Segments[1] != rtb.SegmentID(n) {
+				exposures := int(s.users[user][0] >> 32)
+				for k := range p.Exposures {
+					if p.Exposures[k] != (rtb.Exposure{LineItem: rtb.LineItemID(n), Count: uint16(n)}) {
+						t.Errorf("user %d has seen %+v", n, p.Exposures[k])
+						return
+					}
+				}
+				if len(p.Exposures) != exposures || len(p.Segments) != 2 || p.Segments[0] != rtb.SegmentID(n) || p.Segments[1] != rtb.SegmentID(n) {
 					t.Errorf("user %d is in %v", n, p.Segments)
 					return
 				}
@@ -282,7 +294,13 @@ func TestCacheKeepsItsBounds(t *testing.T) {
 		owner[slot]++
 	}
 	held := 0
-	c.index.IterValues(func(slot uint32) bool { owner[slot]++; held++; return false })
+	c.index.IterValues(func(slot uint32) bool {
+		for ; slot != 0; slot = nextSlot(c.words(slot)[slotHead].Load()) {
+			owner[slot]++
+			held++
+		}
+		return false
+	})
 	for slot, owners := range owner {
 		if owners != 1 {
 			t.Errorf("slot %d is owned %d times", slot, owners)
