@@ -146,6 +146,11 @@ func (b *books) keep(ctx context.Context) error {
 
 // record brings the log into the profiles.
 func (b *books) record(ctx context.Context, s *server) error {
+	select { // the line items say what is remembered, and for how long
+	case <-s.catalog.Ready():
+	case <-ctx.Done():
+		return nil
+	}
 	return follow(ctx, "recorder", b.log.Events(), func() (uint64, error) { return b.recorder.Recorded(), nil },
 		func(position uint64, batch []rtb.Event) error {
 			if err := b.recorder.Apply(position, batch); err != nil {
