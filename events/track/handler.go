@@ -73,10 +73,14 @@ type scratch struct {
 	click    rtb.Click
 	work     []byte
 	location []byte
+
+	memory [1536]byte // of work, click.ID and location, unless they grow
 }
 
 var scratches = sync.Pool{New: func() any {
-	return &scratch{work: make([]byte, 0, 256), location: make([]byte, 0, 1024)}
+	s := &scratch{}
+	s.work, s.click.ID, s.location = s.memory[0:0:256], s.memory[256:256:512], s.memory[512:512]
+	return s
 }}
 
 // pixel is the smallest transparent GIF: 43 bytes.
