@@ -132,6 +132,13 @@ func (a *account) settle(live, open bool, epoch, cost, charge int64, age float64
 	a.committed.Add(charge - cost)
 }
 
+// click counts a click.
+func (a *account) click() {
+	a.charged++
+	a.taken++
+	a.committed.Add(1)
+}
+
 // release gives back the hold of a bid that has lost.
 func (a *account) release(epoch, cost int64, age float64) {
 	if a.withdraw(epoch, cost) {
@@ -184,9 +191,9 @@ func (a *account) rescue(now int64) {
 // own is what the bids of this bidder hold.
 func (a *account) own() int64 { return max(0, a.committed.Load()-a.charged-a.idle) }
 
-// held is what the bids of all bidders hold, who are taken to hold as much as
-// this one does.
-func (a *account) held() int64 { return int64(min(float64(a.own())*a.crowd(), float64(unlimited))) }
+// held is what the bids of all bidders hold: those of this one, and as much of
+// what others had in hand as this one holds of its own.
+func (a *account) held() int64 { return a.own() + a.heldBeside }
 
 // spent is what all bidders have spent, ever: what Accounts said last, and
 // what was charged to this one since.
@@ -234,9 +241,9 @@ func (a *account) replan(now int64) {
 	if t.end > 0 {
 		end = min(end, t.end)
 	}
-	today, target := a.today(), t.daily
+	today, target := int64(a.expectedSpend())-a.before, t.daily // what bids in flight will spend is gone
 	if t.total > 0 {
-		left := max(0, t.total-a.spent())
+		left := max(0, t.total-a.before-today)
 		switch {
 		case t.daily > 0:
 			target = min(target, today+left)
@@ -257,7 +264,7 @@ func (a *account) replan(now int64) {
 // slack is how far what is held may be past the plan: a moment's worth of it,
 // and room for a bid that is much dearer than most.
 func (a *account) slack() int64 {
-	return max(a.plan.burst(), min(int64(2*a.most), int64(a.day/16)))
+	return max(int64(float64(a.plan.burst())/a.crowd()), min(int64(2*a.most), int64(a.day/16)))
 }
 
 // limits recomputes the ceilings, which are for committed: what was charged to
@@ -283,11 +290,11 @@ func (a *account) limits(now float64) {
 	if a.planned {
 		// Of what is held, only the part that will be paid counts as spend.
 		// What the plan leaves is shared with those who bid beside us.
-		held, crowd := float64(a.held()), a.crowd()
-		slack := float64(a.before+a.slack()-a.spent()) + (1-a.payShare())*held
-		base := a.charged + a.idle
-		even = min(hard, base+int64((slack+float64(a.plan.at(now)))/crowd))
-		ahead = min(hard, base+int64((slack+float64(a.plan.ahead(now)))/crowd))
+		own := a.own()
+		base := a.charged + a.idle + own + a.slack()
+		gone := float64(a.spent()-a.before) + a.payShare()*float64(own+a.heldBeside)
+		even = min(hard, base+int64((float64(a.plan.at(now))-gone)/a.crowd()))
+		ahead = min(hard, base+int64((float64(a.plan.ahead(now))-gone)/a.crowd()))
 	}
 	a.ceilings[rtb.PaceASAP].Store(hard)
 	a.ceilings[rtb.PaceEven].Store(even)

@@ -66,6 +66,9 @@ type steering struct {
 // payShare is the part of what is held that will be spent: all of it, until
 // wins and losses say otherwise.
 func (a *account) payShare() float64 {
+	if share, known := a.likely(); known {
+		return share
+	}
 	prior := min(float64(a.plan.burst()), 5*a.meanBid) + 1
 	return max(0.01, min(1, (a.paidMean+prior)/(a.resolvedMean+prior)))
 }

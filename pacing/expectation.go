@@ -9,8 +9,8 @@ import "math"
 const (
 	slowLife   = 86400.0 // seconds: mean life of the part of holds that is paid
 	fastFloor  = 60.0    // seconds: least mean life of what follows the market
-	payMargin  = 1.2     // on the part that is paid
-	deviations = 6.0     // standard deviations of the sum of the payments
+	payMargin  = 1.0     // of what is expected: multipliers and markets may double it before it is heard
+	deviations = 5.0     // standard deviations of the sum of the payments
 	knownToPay = 50.0    // payments, before anything is expected
 )
 
@@ -63,6 +63,11 @@ func (x *expectation) delay() float64 {
 	return x.slow.paid / x.sum
 }
 
+// likely is the part of what is held that will be paid, once that is known.
+func (x *expectation) likely() (share float64, known bool) {
+	return max(0.01, x.fast.of(x.slow.of(1))), x.payments >= knownToPay
+}
+
 // expect computes what of the holds will not be paid.
 func (a *account) expect(p *Pacer, now int64, dt float64) {
 	x := &a.expectation
@@ -95,13 +100,16 @@ func (a *account) expect(p *Pacer, now int64, dt float64) {
 	q := (x.slow.paid + open) / (x.slow.held + open)
 	fast := x.fast.of(q)
 	q = max(q, fast, 2*fast-x.mid.of(fast)) // a trend goes on
-	q = min(1, payMargin*q)
+	q = min(1, q)
 
-	// Bernstein's inequality: the variance of the sum is at most that of as
-	// many rare payments, and the dearest bids count on top.
-	sd := math.Sqrt(q * float64(held) * x.squares / x.sum)
-	margin := deviations*sd + deviations*float64(a.most)
-	a.relief = max(0, held-int64(math.Ceil(min(q*float64(held)+margin, float64(held)))))
+	// Two things may be wrong with the expectation, independently: the part that
+	// is paid, and chance. By Bernstein's inequality the dearest bids count on
+	// top of the deviations.
+	expected := q * float64(held)
+	drift := payMargin * expected
+	chance := deviations * math.Sqrt(expected*(1-q)*x.squares/x.sum)
+	margin := math.Hypot(drift, chance) + deviations*deviations/6*a.most
+	a.relief = held - int64(min(math.Ceil(expected+margin), float64(held)))
 	a.relieved = float64(a.relief) / float64(held)
 }
 

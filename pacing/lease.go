@@ -20,8 +20,8 @@ const (
 	handSeconds = 5.0    // of bids, at their full cost, to have in hand
 	handBids    = 4      // of the dearest, at least
 	firstHand   = 64     // part of the limit to ask for while no bid is known
+	freeHand    = 1e9    // to have in hand at least where there is no limit
 	useLife     = 10.0   // seconds: mean life of what is known of the use
-	tellTime    = 5.0    // seconds: by then we have been told of what was booked
 	dearestLife = 3600.0 // seconds: and of the dearest bid
 )
 
@@ -32,22 +32,22 @@ const (
 // passed it. Accounts count from the lease they know; offset is what was
 // charged before that.
 type lease struct {
-	answered bool  // Accounts have said how it stands
-	lapsed   bool  // but the lease has ended since
-	high     int64 // all that was ever granted, offset and idle included
-	idle     int64 // part of it that was given back
-	offset   int64 // charged to this bidder, but not to the lease that Accounts know
-	told     int64 // charged to this bidder as Accounts said at toldAt, offset included
-	toldAt   float64
-	usable   float64 // until when it is good for bids, in seconds
-	until    float64 // until when its charges are not late
-	renewAt  float64
-	vain     bool    // Accounts gave less than was asked for
-	nodes    int     // that have a lease
-	free     int64   // what is neither spent nor leased
-	taken    int64   // by bids since the last Step
-	rate     float64 // of it, a second
-	most     float64 // of one bid
+	answered   bool    // Accounts have said how it stands
+	lapsed     bool    // but the lease has ended since
+	high       int64   // all that was ever granted, offset and idle included
+	idle       int64   // part of it that was given back
+	offset     int64   // charged to this bidder, but not to the lease that Accounts know
+	usable     float64 // until when it is good for bids, in seconds
+	until      float64 // until when its charges are not late
+	renewAt    float64
+	vain       bool    // Accounts gave less than was asked for
+	nodes      int     // that have a lease
+	free       int64   // what is neither spent nor leased
+	inUse      float64 // part of what is in hand that bids hold, decaying
+	heldBeside int64   // what the bids of others are taken to hold
+	taken      int64   // by bids since the last Step
+	rate       float64 // of it, a second
+	most       float64 // of one bid
 }
 
 // LeaseFor sets how long a lease is good for new bids without being renewed: a
@@ -236,12 +236,15 @@ func (l *lease) learn(dt float64) {
 // want is what bids should be able to take without asking: a few of the
 // dearest, and those of the next seconds.
 func (a *account) want(closing bool) int64 {
-	if closing || !a.drawn || !a.limited() {
+	if closing || !a.drawn {
 		return 0
 	}
 	bid := max(a.most, float64(a.wished.Load()))
 	if a.measure == rtb.OfClicks {
 		bid = 1
+	}
+	if !a.limited() { // nobody goes short of it, and charges should find a lease
+		return int64(max(freeHand, 4*handBids*bid, 4*handSeconds*a.rate))
 	}
 	if bid == 0 {
 		return stricter(a.terms.total, a.terms.daily) / firstHand / int64(a.crowd())
@@ -257,7 +260,7 @@ func (a *account) due(now float64, want int64, renewal float64, closing bool) bo
 	case !a.answered || now >= a.renewAt || now < a.renewAt-renewal:
 		return true
 	}
-	return a.limited() && !a.vain && a.high+a.relief-a.committed.Load() < want/2
+	return !a.vain && a.high+a.relief-a.committed.Load() < want/2
 }
 
 // lapse lets go of a lease that has ended: no hold is left in it, and what was
@@ -283,9 +286,6 @@ func (a *account) shrink(by int64) {
 // request is the number to ask for. What is given back can from here on not be
 // taken by a bid any more.
 func (a *account) request(want int64) int64 {
-	if !a.limited() {
-		return 0
-	}
 	for {
 		c := a.committed.Load()
 		room := a.high + a.relief - c
@@ -320,16 +320,7 @@ func (d *demand) grant(g *Grant, now, renewal float64) {
 		// What we know of is charged to no lease: Accounts have begun a new one.
 		a.offset += d.charged - told
 	}
-	told := charged + a.offset
-	a.others = int64(g.Spent) - told
-	if first || now >= a.toldAt+tellTime || now < a.toldAt {
-		if missed := a.told - a.charged; !first && missed > 0 {
-			// Of a line item that is gone, of which we are not told.
-			a.charged += missed
-			a.committed.Add(missed)
-		}
-		a.told, a.toldAt = told, now
-	}
+	a.others = int64(g.Spent) - charged - a.offset
 	if g.DayStart.Unix() == a.dayStart {
 		a.before = int64(g.Before)
 	}
@@ -346,6 +337,14 @@ func (d *demand) grant(g *Grant, now, renewal float64) {
 	}
 	a.answered, a.lapsed = true, false
 	a.nodes = g.Nodes
+	if hand := a.hand(); hand > 0 {
+		use := float64(a.own()) / float64(hand)
+		if a.inUse > 0 {
+			use = a.inUse + 0.2*(use-a.inUse)
+		}
+		a.inUse = use
+	}
+	a.heldBeside = int64(a.inUse * float64(max(0, g.Leased-g.Granted+g.Charged)))
 	a.free = unlimited
 	if t := a.terms.total; t > 0 {
 		a.free = min(a.free, t-int64(g.Spent)-int64(g.Leased))

@@ -255,24 +255,25 @@ func (p *Pacer) Release(slot int32, cost rtb.Money, made time.Time) {
 // and known to be late. Any notice, also of a bid made elsewhere, is a sign
 // that the line item's notices arrive. Apply waits for Step.
 func (p *Pacer) Apply(e *rtb.Event, seen Kinds, now time.Time) {
-	i, known := p.SlotOf(e.LineItem)
-	if !known {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.slot(i)
-	if s == nil {
-		return
-	}
-	s.hear()
-	if e.Node != p.node {
-		return
-	}
-	s.count(e.Type, seen)
 	spends := e.Billing && e.Charge > 0 && !seen.Has(KindSpend)
 	loses := e.Type == rtb.EventLoss && !seen.Has(KindSpend) && !seen.Has(KindLoss)
 	clicks := e.Type == rtb.EventClick && !seen.Has(KindClick)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ours := e.Node == p.node
+	i, known := p.SlotOf(e.LineItem)
+	if !known {
+		if ours {
+			p.charge(e, spends, clicks)
+		}
+		return
+	}
+	s := p.slot(i)
+	s.hear()
+	if !ours {
+		return
+	}
+	s.count(e.Type, seen)
 	if spends {
 		s.win()
 	}
@@ -285,11 +286,25 @@ func (p *Pacer) Apply(e *rtb.Event, seen Kinds, now time.Time) {
 			a.settle(live, !seen.Has(KindLoss), epoch, a.amount(cost), a.amount(charge), age)
 		case loses && live:
 			a.release(epoch, a.amount(cost), age)
+		case clicks && a.measure == rtb.OfClicks:
+			a.click()
 		}
-		if clicks && a.measure == rtb.OfClicks {
-			a.charged++
-			a.taken++
-			a.committed.Add(1)
+	}
+}
+
+// charge is for a bid of a line item that is gone, and with it all holds: other
+// line items may still draw on the accounts of its campaign.
+func (p *Pacer) charge(e *rtb.Event, spends, clicks bool) {
+	for m := rtb.OfMoney; m <= rtb.OfClicks; m++ {
+		for _, id := range [2]rtb.AccountID{rtb.LineItemAccount(e.LineItem, m), rtb.CampaignAccount(e.Campaign, m)} {
+			a := p.accounts[id]
+			switch {
+			case a == nil:
+			case m == rtb.OfClicks && clicks:
+				a.click()
+			case m != rtb.OfClicks && spends:
+				a.settle(false, true, 0, 0, a.amount(clampMoney(e.Charge)), 0)
+			}
 		}
 	}
 }

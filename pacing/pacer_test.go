@@ -453,8 +453,8 @@ func TestManyBiddersStayWithinTheLimits(t *testing.T) {
 			}
 			p.mu.Lock()
 			for owner, limit := range limits {
-				if a := p.accounts[named(owner)]; a.committed.Load()-a.idle > limit {
-					t.Errorf("%s: %d committed, limit %d", owner, a.committed.Load()-a.idle, limit)
+				if a := p.accounts[named(owner)]; a.committed.Load()-a.idle-a.offset > limit {
+					t.Errorf("%s: %d committed, limit %d", owner, a.committed.Load()-a.idle-a.offset, limit)
 				}
 			}
 			p.mu.Unlock()
