@@ -33,7 +33,7 @@ type ExchangeConfig struct {
 	Notices     bool // call notices, pixels and clicks
 	NoticeConns int  // connections for them
 	Fates       NoticeFates
-	PriceKeys   *PriceKeys // encrypt the price macro; nil means it is plain
+	PriceKeys   *PriceKeys // encrypt the price macro, of one exchange or of all; nil means it is plain
 
 	// Start is when simulated time begins, and Step what passes between two
 	// auctions. They decide the hour, and so who is online and what
@@ -56,6 +56,10 @@ type ExchangeConfig struct {
 	// wait at the end for the books to be complete.
 	Admin  string
 	Settle time.Duration
+
+	// Watch is told of each auction before it is held; it may be called
+	// concurrently. Nil means nobody is.
+	Watch func(auction int, now time.Time)
 
 	Profile  io.Writer // share of the auctions in each quarter of an hour of the day; nil means none
 	Progress io.Writer // one line a second; nil means none
@@ -261,6 +265,9 @@ func (x *exchangeRun) connection(ctx context.Context) error {
 			return nil
 		}
 		now := x.timeline.at(i)
+		if x.cfg.Watch != nil {
+			x.cfg.Watch(i, now)
+		}
 		due := x.began
 		switch {
 		case x.cfg.Rate > 0:

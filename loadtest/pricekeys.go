@@ -18,16 +18,24 @@ import (
 // the price XORed with the first 8 bytes of HMAC-SHA1(encryption key, vector),
 // and the first 4 bytes of HMAC-SHA1(integrity key, price, vector). The price
 // is a big-endian number of millionths of the CPM.
-type PriceKeys struct{ Encryption, Integrity []byte }
+type PriceKeys struct {
+	Exchange              string // whose prices are encrypted; empty means all
+	Encryption, Integrity []byte
+}
 
 // ParsePriceKeys reads the encryption and the integrity key, in hexadecimal
-// with a comma between them.
+// with a comma between them, and before them the name of the exchange with "="
+// unless it is all of them.
 func ParsePriceKeys(text string) (*PriceKeys, error) {
-	first, second, ok := strings.Cut(text, ",")
+	exchange, rest, ok := strings.Cut(text, "=")
+	if !ok {
+		exchange, rest = "", text
+	}
+	first, second, ok := strings.Cut(rest, ",")
 	if !ok {
 		return nil, errors.New("price keys: want the encryption and the integrity key with a comma between them")
 	}
-	var keys PriceKeys
+	keys := PriceKeys{Exchange: exchange}
 	for _, part := range []struct {
 		name, text string
 		to         *[]byte
@@ -42,6 +50,11 @@ func ParsePriceKeys(text string) (*PriceKeys, error) {
 		*part.to = key
 	}
 	return &keys, nil
+}
+
+// covers reports whether the prices of an exchange are encrypted.
+func (k *PriceKeys) covers(exchange string) bool {
+	return k != nil && (k.Exchange == "" || k.Exchange == exchange)
 }
 
 // Seal encrypts the price of one impression. The vector must differ between

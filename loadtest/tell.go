@@ -179,7 +179,7 @@ func (t *teller) price(m *Macros, fate priceFate, d *dice) {
 		m.PriceText = "AUDIT"
 	case fate == priceUnexpanded:
 		m.PriceText = unexpanded
-	case t.conn.run.cfg.PriceKeys != nil && m.Price > 0:
+	case t.conn.run.cfg.PriceKeys.covers(t.conn.offer.Exchange) && m.Price > 0:
 		var vector [16]byte
 		for i := range vector {
 			vector[i] = byte(d.next())

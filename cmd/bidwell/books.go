@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ func (s *server) openBooks(ctx context.Context) (err error) {
 	b.writer = events.NewWriter(b.log.Events(), events.WriterConfig{})
 	b.samples = events.NewSamples(b.log.Samples(), events.SamplesConfig{})
 	now := s.clock.Now()
-	s.pacer = pacing.NewPacer(0, now)
+	s.pacer = pacing.NewPacer(rand.Uint32(), now)
 	return errors.Join(
 		s.pacer.HoldFor(s.cfg.Pacing.Hold, now),
 		s.pacer.LeaseFor(s.cfg.Pacing.Lease),

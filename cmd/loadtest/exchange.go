@@ -128,7 +128,7 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 	flags.Float64Var(&fates.Duplicate, "notice-duplicate", fates.Duplicate, "share of the notices that come twice")
 	flags.IntVar(&fates.Retries, "notice-retries", fates.Retries, "how often a notice is tried again that got 429, 5xx or no answer")
 	flags.Float64Var(&fates.Blank, "price-blank", fates.Blank, "share of the notices whose price is blank, AUDIT or not filled in")
-	flags.StringVar(&priceKeys, "price-key", "", "encryption and integrity key in hexadecimal with a comma between: encrypt the prices in notices")
+	flags.StringVar(&priceKeys, "price-key", "", "encryption and integrity key in hexadecimal with a comma between: encrypt the prices in notices; with NAME= before, those of that exchange")
 	flags.IntVar(&limits.MinBids, "min-bids", 0, "fail with fewer bids")
 	flags.IntVar(&limits.MinWins, "min-wins", 0, "fail with fewer wins")
 	flags.Float64Var(&limits.MinBidRate, "min-bid-rate", 0, "fail when the share of auctions with a bid is lower")
