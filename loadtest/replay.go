@@ -459,7 +459,7 @@ max deviation  %.4f from the plan, at the end of %d slots
 overspend      %.6g
 value          %.6g (sum of pctr), %.4f of the oracle's %.6g
 CPC            %s, %.6g expected
-multiplier     %.6g of %.6g a click
+multiplier     %.6g, of a click worth %.6g
 `,
 		r.Auctions, r.From.Format(time.RFC3339), r.Until.Format(time.RFC3339), r.Bids, r.Wins, r.Clicks,
 		r.Spend, r.Budget, r.Utilisation, r.MaxDeviation, ReplaySlots, r.Overspend,

@@ -16,11 +16,15 @@
 // that makes it as good as impossible for more to be paid.
 //
 // For a line item that does not spend as soon as possible, a plan says how
-// much of the day's money may be gone by when, and a valve ([Pacer.Admit])
-// lets through as many opportunities as it takes to follow the plan. A line
-// item that bids and hears nothing, although it should have won, is stopped.
+// much of the day's money may be gone by when. To follow it, a line item bids
+// a part of what an impression is worth ([Pacer.Multiplier]), the same part at
+// any time, so that it buys what brings most for its money; what clicks and
+// conversions may cost is kept by a second such multiplier. Where that cannot
+// slow spend enough, as when all prices are alike, a valve ([Pacer.Admit])
+// lets through a part of the opportunities. A line item that bids and hears
+// nothing, although it should have won, is stopped.
 //
 // Once a second [Pacer.Step] expires holds, turns days, learns the traffic of
-// the hours of the week and moves the valves. The bid path reads and adds to
+// the hours of the week and moves multipliers and valves. The bid path reads and adds to
 // a few integers and waits for nothing.
 package pacing

@@ -10,14 +10,20 @@ const (
 	ratioGain   = 0.2    // of the logarithm of the multiplier, at most, each ratioPeriod
 	ratioPeriod = 1000.0 // opportunities
 	ratioTime   = 900.0  // seconds, where opportunities are few
-	ratioMemory = 10     // periods: mean life of what counts as recent
-	ratioTotal  = 0.7    // weight of all that was spent against what was of late
+	ratioMemory = 10.0   // periods: mean life of what counts as recent, longer where events are few
+	ratioTotal  = 2.0    // weight of what it has cost since the beginning, against of late
+	ratioDebt   = 0.5    // but what is owed from before asks for no more than to be so much below the cap
+
+	ratioAim = 0.99 // of the cap, so that chance does not end above it
 
 	// ratioPrior counts so many events at the price of the cap before the
 	// first, so that a line item may spend until it has one. It takes no part
 	// in where the ratio settles.
-	ratioPrior  = 3.0
-	recentPrior = 0.5
+	ratioPrior = 3.0
+
+	// recentPrior are events that count as free, so that where nothing is won,
+	// and nothing can be learned, bids rise again.
+	recentPrior = 0.05
 )
 
 // ratio keeps what a click or a conversion costs on average at its cap: a
@@ -36,21 +42,18 @@ type ratio struct {
 // step takes in what was spent and what happened since the last one.
 func (r *ratio) step(cost, events, opportunities, dt float64) {
 	periods := opportunities/ratioPeriod + dt/ratioTime
+	aim := ratioAim * r.cap
 	r.cost += cost
 	r.events += events
-	k := decay(periods, ratioMemory)
+	k := decay(periods, ratioMemory*max(1, min(4, 10/max(1, r.recentEvents))))
 	r.recentCost = r.recentCost*k + cost
 	r.recentEvents = r.recentEvents*k + events
-	total, recent := r.over(r.cost, r.events, ratioPrior), r.over(r.recentCost, r.recentEvents, recentPrior)
-	push := max(-1, min(1, ratioTotal*total+(1-ratioTotal)*recent))
+	total := (r.cost+ratioPrior*aim)/(aim*(r.events+ratioPrior)) - 1
+	recent := r.recentCost/(aim*(r.recentEvents+recentPrior)) - 1
+	push := max(-1, min(1, recent)) + max(-ratioDebt, min(ratioDebt, ratioTotal*total))
 	r.periods += periods
 	gain := ratioGain * max(1, ratioMemory/(1+r.periods)) // in haste at first
 	r.log = max(math.Log(lowestMultiplier), min(0, r.log-gain*push*min(1, periods)))
-}
-
-// over is by how much cost is more than events are worth, relative to that.
-func (r *ratio) over(cost, events, prior float64) float64 {
-	return (cost+prior*r.cap)/(r.cap*(events+prior)) - 1
 }
 
 // actual is what an event has cost on average, zero before the first.
