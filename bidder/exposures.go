@@ -202,7 +202,7 @@ func (set *holdSet) find(mine, bid uint64) (i int, tag uint64, ok bool) {
 }
 
 // end frees a place, unless it has changed hands since it had the tag.
-func (set *holdSet) end(i int, tag uint64) { set.tags[i].CompareAndSwap(tag, tag&^tagState|tagFree) }
+func (set *holdSet) end(i int, tag uint64) { set.tags[i].CompareAndSwap(tag, tag&^tagState) }
 
 // remove ends the hold of a bid, if it has one.
 func (x *Exposures) remove(user *rtb.UserID, bid *rtb.BidID) {

@@ -129,11 +129,13 @@ func (b *books) frequency() map[string]FrequencyTruth {
 	all := map[string]FrequencyTruth{}
 	for _, l := range b.lines {
 		for _, rule := range l.buyer.caps {
-			all[rule.per] = all[rule.per]
+			all[rule.per] = FrequencyTruth{} // shown also when it was kept
 		}
 		if l.buyer.minGap > 0 {
-			all["min-gap"] = all["min-gap"]
+			all["min-gap"] = FrequencyTruth{}
 		}
+	}
+	for _, l := range b.lines {
 		for per, n := range l.rules {
 			t := all[per]
 			t.Over += n.over

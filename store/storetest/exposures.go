@@ -148,10 +148,6 @@ func testExposuresForgotten(t *testing.T, s Exposures) {
 // A user sees more than is kept one by one: every count over any stretch of
 // time up to now is at least the truth.
 func testCrowded(t *testing.T, s Exposures) {
-	type seen struct {
-		rtb.Exposure
-		n int
-	}
 	for user, spread := range []int{1, 3, 40, 200} { // creatives
 		r := rand.New(rand.NewPCG(3, uint64(spread)))
 		var all []rtb.Exposure
