@@ -126,7 +126,9 @@ func (s *benchServer) booked(ctx context.Context) (int64, error) {
 	}
 	var report struct {
 		Rows []struct {
-			Counts map[string]int64 `json:"counts"`
+			Counts struct {
+				Bill int64 `json:"bill"`
+			} `json:"counts"`
 		} `json:"rows"`
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&report); err != nil {
@@ -134,7 +136,7 @@ func (s *benchServer) booked(ctx context.Context) (int64, error) {
 	}
 	n := int64(0)
 	for _, row := range report.Rows {
-		n += row.Counts["bill"]
+		n += row.Counts.Bill
 	}
 	return n, nil
 }
