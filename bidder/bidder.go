@@ -25,7 +25,8 @@ type Parts struct {
 	Keys      *events.Keyring
 	Exchanges *exchange.Directory // the first; see [Bidder.SetExchanges]
 	Rates     *rtb.Rates
-	Salt      *[32]byte // of user hashes
+	Salt      *[32]byte       // of user hashes
+	Samples   *events.Samples // of the bids, Config.SampleShare of them; nil for none
 	Clock     *Clock
 }
 
@@ -39,6 +40,8 @@ type Bidder struct {
 
 	// Exposures are the bids in flight, as far as frequency caps count them.
 	Exposures *Exposures
+
+	sampled uint64 // bids whose coin of 32 bits is below it are kept as samples
 
 	// admit is Pacer.Admit, made once: a method value allocates.
 	admit func(slot int32, coin uint32) rtb.NoBid
@@ -61,6 +64,9 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 		return nil, errors.New("bidder: a part is missing")
 	}
 	b := &Bidder{cfg: cfg, Parts: parts, admit: parts.Pacer.Admit}
+	if parts.Samples != nil {
+		b.sampled = uint64(cfg.SampleShare * (1 << 32))
+	}
 	b.shedder.maxDelay = cfg.MaxDelay
 	var err error
 	if b.Exposures, err = newExposures(cfg); err != nil {
@@ -213,13 +219,12 @@ func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 	s.predicting = nil
 	s.offers = s.offers[:0]
 	best := b.price(s, imp, -1)
-	reason := rtb.BelowFloor
 	for {
 		for (best < 0 || s.offers[best].price < s.matches.Ceiling()) && len(s.offers) < maxCandidates && x.More(&s.matches) {
 			best = b.price(s, imp, best)
 		}
 		if best < 0 {
-			return reason
+			return furthest(s.offers)
 		}
 		o := &s.offers[best]
 		c := &s.matches.Candidates[o.candidate]
@@ -234,9 +239,17 @@ func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 		} else {
 			o.reason = rtb.BudgetSpent
 		}
-		reason = o.reason
 		best = bestOffer(s.offers)
 	}
+}
+
+// furthest is the reason of the offer that came furthest.
+func furthest(offers []offer) rtb.NoBid {
+	reason := rtb.BidMade
+	for i := range offers {
+		reason = max(reason, offers[i].reason)
+	}
+	return reason
 }
 
 // bestOffer is the dearest offer that may be made, the first of equals, or -1.
@@ -262,14 +275,21 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 		o.value = models.Value(c.LineItem.Goal, o.ctr, 0)
 		// Of that it bids the part that lets its money last, fees included.
 		b.Pacer.Offer(c.LineItem.Slot)
-		o.price = c.LineItem.Fees.Off(rtb.Money(float64(o.value) * b.Pacer.Multiplier(c.LineItem.Slot)))
+		o.price = c.LineItem.Fees.Off(o.value)
+		most := o.price
+		if part := b.Pacer.Multiplier(c.LineItem.Slot); part < 1 {
+			o.price = c.LineItem.Fees.Off(rtb.Money(float64(o.value) * part))
+		}
 		floor := max(c.Floor, b.secondsFloor(imp, c), 1)
 		if deal := dealOf(imp, c); deal != nil && auctionOf(&s.request, deal) == fixedPrice {
 			o.price = min(o.price, floor)
 		}
-		if o.price < floor {
+		switch {
+		case most < floor:
 			o.reason = rtb.BelowFloor
-		} else if best < 0 || o.price > s.offers[best].price {
+		case o.price < floor: // its whole value would do, but not the part that its money lasts for
+			o.reason = rtb.PacedOut
+		case best < 0 || o.price > s.offers[best].price:
 			best = len(s.offers)
 		}
 		s.offers = append(s.offers, o)
@@ -366,6 +386,10 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 	}
 	if len(s.request.Users) > 0 {
 		event.User = s.request.Users[0]
+	}
+	if b.sampled != 0 && s.context.Coin>>32 < b.sampled {
+		event.Type, event.Time, event.Price = rtb.EventBid, s.now, bid.Price
+		b.Samples.Offer(&event)
 	}
 	bid.Token = b.seal(s, events.Browser, &event)
 	if s.exchange.Form.Notifies() {

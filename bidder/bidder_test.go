@@ -78,7 +78,10 @@ func newFixture(tb testing.TB, items []rtb.LineItem) *fixture {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	f.Bidder, err = New(DefaultConfig(), Parts{
+	cfg := DefaultConfig()
+	cfg.SampleShare = 0.5
+	f.Bidder, err = New(cfg, Parts{
+		Samples:   events.NewSamples(nil, events.SamplesConfig{}), // gathers; nobody writes them
 		Clock:     RealTime(),
 		Catalog:   targeting.NewCatalog(),
 		Profiles:  cache,

@@ -40,6 +40,9 @@ type Config struct {
 	Holds       int
 	HoldTimeout time.Duration
 
+	// SampleShare is the part of the bids that is kept as samples, 0 to 1.
+	SampleShare float64
+
 	// MaxConns is how many connections are served at a time.
 	MaxConns int
 }

@@ -52,7 +52,6 @@ type config struct {
 		URL      string        // of a NATS server or cluster; empty: in this process
 		Replicas int           // of a cluster
 		Keep     time.Duration // how long notices are kept
-		Samples  float64       // part of the bids that is kept
 	}
 }
 
@@ -227,8 +226,8 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 		errs = append(errs, fmt.Errorf("currency: %q is no ISO 4217 code", k.String("currency")))
 	}
 	cfg.Pacing.Hold, cfg.Pacing.Lease, cfg.Pacing.Silence = k.Duration("pacing.hold"), k.Duration("pacing.lease"), k.Duration("pacing.silence")
-	cfg.Log.URL, cfg.Log.Replicas, cfg.Log.Keep, cfg.Log.Samples = k.String("log.url"), k.Int("log.replicas"), k.Duration("log.keep"), k.Float64("log.samples")
-	cfg.Bid.HoldTimeout = cfg.Pacing.Hold
+	cfg.Log.URL, cfg.Log.Replicas, cfg.Log.Keep = k.String("log.url"), k.Int("log.replicas"), k.Duration("log.keep")
+	cfg.Bid.HoldTimeout, cfg.Bid.SampleShare = cfg.Pacing.Hold, k.Float64("log.samples")
 	for _, d := range []struct {
 		name        string
 		value       time.Duration
@@ -246,7 +245,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	if cfg.Log.Replicas < 1 || cfg.Log.Replicas > 5 {
 		errs = append(errs, errors.New("log.replicas: must be from 1 to 5"))
 	}
-	if !(cfg.Log.Samples >= 0 && cfg.Log.Samples <= 1) {
+	if !(cfg.Bid.SampleShare >= 0 && cfg.Bid.SampleShare <= 1) {
 		errs = append(errs, errors.New("log.samples: must be from 0 to 1"))
 	}
 	if text := k.String("simulated-time"); text != "" {

@@ -123,6 +123,7 @@ func (s *server) buildBidder() error {
 		Exchanges: s.directory.Load(),
 		Rates:     rtb.NewRates(s.cfg.Account, s.cfg.Rates),
 		Salt:      &s.keys.Salt,
+		Samples:   s.books.samples,
 		Clock:     s.clock,
 	})
 	if err != nil {
