@@ -240,7 +240,7 @@ func TestFrequencyFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			buyers := map[string]*buyer{"1": shoes, "2": hats}
-			b, p := newBooks(buyers), newPeople(buyers)
+			b, p := newBooks(buyers), newPeople(buyers, nil)
 			before, after := &line{buyer: tt.first, rules: map[string]*frequencyCount{}}, b.of(&seatBid{Tactic: "1"})
 			old := &exposure{line: before, at: 1000 * minute, answered: 20}
 			old.told.Store(tt.told)

@@ -13,59 +13,102 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // CrashConfig sets a run of the market during which the bidder is killed, over
 // and over again.
 type CrashConfig struct {
-	Bidwell   string // path of the program
-	Data      string // its data folder; empty: a temporary one, removed at the end
-	Documents string // file for `bidwell apply`
+	Bidwell   string   // path of the program
+	Settings  []string // more of them for `bidwell serve`
+	Data      string   // folder for what it keeps, and for its log; empty: a temporary one, removed at the end
+	Documents string   // file for `bidwell apply`
 	Kills     int
-	Exchange  ExchangeConfig // of the market; URL and Admin are filled in
-	Progress  io.Writer
+	Hold      time.Duration // how long a bid holds its money; longer than notices are late, or they find none
+	Lease     time.Duration // how long budgets are leased, in simulated time
+	Exchange  ExchangeConfig
+	Progress  io.Writer // nil means none
+}
+
+// Validate reports every setting that is wrong, not only the first.
+func (c CrashConfig) Validate() error {
+	var errs []error
+	if c.Exchange.Auctions <= 0 {
+		errs = append(errs, errors.New("auctions: must be known, to spread the kills over them"))
+	}
+	if c.Kills < 0 || c.Kills > c.Exchange.Auctions {
+		errs = append(errs, errors.New("kills: must be between 0 and the number of auctions"))
+	}
+	if c.Documents == "" {
+		errs = append(errs, errors.New("file: no documents, so nobody would bid"))
+	}
+	return errors.Join(errs...)
 }
 
 // CrashReport is what [Crash] saw.
 type CrashReport struct {
-	Kills     int        `json:"kills"`
-	Ready     []float64  `json:"-"`
-	ReadyP50  float64    `json:"ready_p50_ms"` // from the start of the process to ready
-	ReadyMax  float64    `json:"ready_max_ms"`
-	Survived  bool       `json:"books_survived"` // one more kill at the end changed nothing in the books
+	Kills    int     `json:"kills"`
+	Notices  int     `json:"notices"`      // that the bidder took, so its log has as many
+	ReadyP50 float64 `json:"ready_p50_ms"` // from the start of a killed bidder to ready
+	ReadyMax float64 `json:"ready_max_ms"`
+
+	// Whether the books are the same after one more kill at the end, and after
+	// the bidder was asked to stop; and how long it took for that.
+	Survived  bool       `json:"books_survive_kill"`
+	Stopped   bool       `json:"books_survive_stop"`
+	StopTook  float64    `json:"stop_ms"`
 	Scorecard *Scorecard `json:"scorecard"`
 }
 
 func (r *CrashReport) String() string {
-	survived := "the books are the same after one more"
-	if !r.Survived {
-		survived = "THE BOOKS DIFFER after one more"
+	same := map[bool]string{true: "the same", false: "DIFFERENT"}
+	return fmt.Sprintf(`%scrash        killed %d times during %d notices; ready again after %.0f ms (median), %.0f ms at most
+crash        books after one more kill: %s; after a stop of %.0f ms: %s
+`, r.Scorecard, r.Kills, r.Notices, r.ReadyP50, r.ReadyMax, same[r.Survived], r.StopTook, same[r.Stopped])
+}
+
+// Check reports what a crash must not do: answer with an error of the server,
+// be ready again only after longer than ready, or change the books.
+func (r *CrashReport) Check(ready time.Duration) error {
+	var errs []error
+	if slowest := time.Duration(r.ReadyMax * float64(time.Millisecond)); ready > 0 && slowest > ready {
+		errs = append(errs, fmt.Errorf("ready %v after a start, want at most %v", slowest, ready))
 	}
-	return fmt.Sprintf("%scrash        %d times killed; ready again after %.0f ms (median), %.0f ms at most; %s\n",
-		r.Scorecard, r.Kills, r.ReadyP50, r.ReadyMax, survived)
+	if !r.Survived {
+		errs = append(errs, errors.New("the books differ after a kill"))
+	}
+	if !r.Stopped {
+		errs = append(errs, errors.New("the books differ after a stop"))
+	}
+	for problem, n := range r.Scorecard.Errors {
+		if strings.HasPrefix(problem, "status-5") {
+			errs = append(errs, fmt.Errorf("%d answers with %s", n, problem))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Crash runs the market against a bidder of its own that is killed without
 // warning (SIGKILL) at random moments and started again on the same data. The
 // scorecard then says whether any money was lost or booked twice.
 func Crash(ctx context.Context, cfg CrashConfig) (_ *CrashReport, err error) {
-	if cfg.Exchange.Auctions <= 0 {
-		return nil, errors.New("crash: the number of auctions must be known, to spread the kills over them")
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("crash: %w", err)
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = io.Discard
 	}
 	if cfg.Exchange.Start.IsZero() {
 		cfg.Exchange.Start = DefaultStart
 	}
 	cfg.Exchange.SimulatedTime = true
-	if cfg.Kills < 0 || cfg.Kills > cfg.Exchange.Auctions {
-		return nil, errors.New("crash: kills: must be between 0 and the number of auctions")
-	}
 	v := &victim{cfg: cfg, dir: cfg.Data}
 	if v.dir == "" {
 		if v.dir, err = os.MkdirTemp("", "bidwell-crash-"); err != nil {
 			return nil, err
 		}
-		defer os.RemoveAll(v.dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(v.dir)) }()
 	} else if err := os.MkdirAll(v.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -74,51 +117,22 @@ func Crash(ctx context.Context, cfg CrashConfig) (_ *CrashReport, err error) {
 			return nil, err
 		}
 	}
+	v.api = newAdminAPI("http://" + v.admin)
+	defer v.api.close()
 	cfg.Exchange.URL, cfg.Exchange.Admin = "http://"+v.bid, "http://"+v.admin
 	v.now.Store(cfg.Exchange.Start.UnixMilli())
-	if err := v.start(ctx); err != nil {
-		return nil, err
-	}
 	defer v.kill()
-	if err := command(ctx, cfg.Bidwell, "apply", "--admin", "http://"+v.admin, "-f", cfg.Documents); err != nil {
+	if err := v.prepare(ctx); err != nil {
 		return nil, err
 	}
-
-	due := make(chan struct{}, 1)
-	cfg.Exchange.Watch = v.watch(due)
-	market, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	done := make(chan error, 1)
-	var card *Scorecard
-	go func() {
-		var err error
-		card, err = RunExchange(market, cfg.Exchange)
-		done <- err
-	}()
 	report := &CrashReport{}
-	for running := true; running; {
-		select {
-		case err = <-done:
-			running = false
-		case <-due:
-			if err := v.again(ctx); err != nil {
-				stop(err)
-				return nil, errors.Join(err, <-done)
-			}
-			report.Kills++
-			fmt.Fprintf(cfg.Progress, "killed %d of %d times; ready again after %.0f ms\n", report.Kills, cfg.Kills, v.ready[len(v.ready)-1])
-		}
-	}
-	if err != nil {
+	if err := v.market(ctx, cfg.Exchange, report); err != nil {
 		return nil, err
 	}
-	report.Scorecard = card
-	if report.Survived, err = v.survives(ctx); err != nil {
-		return nil, err
+	for _, n := range report.Scorecard.Notices {
+		report.Notices += n.Sent - n.Failed
 	}
-	report.Ready = slices.Sorted(slices.Values(v.ready))
-	report.ReadyP50, report.ReadyMax = report.Ready[len(report.Ready)/2], report.Ready[len(report.Ready)-1]
-	return report, nil
+	return report, v.survive(ctx, report)
 }
 
 // victim is the bidder that is killed.
@@ -126,11 +140,54 @@ type victim struct {
 	cfg        CrashConfig
 	dir        string
 	bid, admin string
+	api        *adminAPI
 	cmd        *exec.Cmd
 	exited     chan struct{}
+	failure    error        // of the process, once it has exited
 	now        atomic.Int64 // simulated, Unix milliseconds
-	ready      []float64    // milliseconds of every start but the first
-	started    bool
+	killed     atomic.Int64 // when it was last, in real time, Unix nanoseconds
+	ready      []float64    // milliseconds of every start after a kill
+}
+
+// prepare starts the bidder with the documents. A start reads them at once,
+// where a running bidder looks for changes once in a while.
+func (v *victim) prepare(ctx context.Context) error {
+	if err := v.start(ctx); err != nil {
+		return err
+	}
+	if err := command(ctx, v.cfg.Bidwell, "apply", "--admin", "http://"+v.admin, "-f", v.cfg.Documents); err != nil {
+		return err
+	}
+	v.kill()
+	return v.start(ctx)
+}
+
+// market plays it, with the kills.
+func (v *victim) market(ctx context.Context, cfg ExchangeConfig, report *CrashReport) error {
+	due := make(chan struct{}, 1)
+	cfg.Watch = v.watch(due)
+	cfg.Restarted = func() time.Time { return time.Unix(0, v.killed.Load()) }
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		report.Scorecard, err = RunExchange(ctx, cfg)
+		done <- err
+	}()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-due:
+			if err := v.again(ctx); err != nil {
+				stop()
+				return errors.Join(err, <-done)
+			}
+			report.Kills++
+			fmt.Fprintf(v.cfg.Progress, "killed %d of %d times; ready again after %.0f ms\n", report.Kills, v.cfg.Kills, v.ready[len(v.ready)-1])
+		}
+	}
 }
 
 // watch says on due when the next kill is due: the auctions of the kills are
@@ -139,7 +196,7 @@ func (v *victim) watch(due chan<- struct{}) func(auction int, now time.Time) {
 	d := rand.New(rand.NewPCG(v.cfg.Exchange.Seed, 0x6b696c6c))
 	kills := make([]int, v.cfg.Kills)
 	for i := range kills {
-		kills[i] = 1 + d.IntN(v.cfg.Exchange.Auctions)
+		kills[i] = d.IntN(v.cfg.Exchange.Auctions)
 	}
 	slices.Sort(kills)
 	var next atomic.Int64
@@ -151,11 +208,11 @@ func (v *victim) watch(due chan<- struct{}) func(auction int, now time.Time) {
 			}
 		}
 		k := next.Load()
-		if k < int64(len(kills)) && auction >= kills[k] {
+		if k < int64(len(kills)) && auction >= kills[k] && next.CompareAndSwap(k, k+1) {
 			select {
 			case due <- struct{}{}:
-				next.Add(1)
-			default: // the last kill is under way
+			default: // two are waiting already: later
+				next.Add(-1)
 			}
 		}
 	}
@@ -167,45 +224,56 @@ func (v *victim) start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	v.cmd = exec.Command(v.cfg.Bidwell, "serve", "--data", filepath.Join(v.dir, "data"),
-		"--bid.listen", v.bid, "--admin.listen", v.admin, "--public-url", "http://"+v.bid,
+	v.cmd = exec.Command(v.cfg.Bidwell, append([]string{"serve", "--data", filepath.Join(v.dir, "data"),
+		"--bid.listen", v.bid, "--admin.listen", v.admin, "--public-url", "https://bid.example.com", // impressions demand https
 		"--simulated-time", time.UnixMilli(v.now.Load()).UTC().Format(time.RFC3339),
-		"--bid.max-delay", "1m") // waiting for a processor that the market shares is no overload
+		"--pacing.hold", v.cfg.Hold.String(), "--pacing.lease", v.cfg.Lease.String(),
+		"--drain-delay", "0s",
+		"--bid.max-delay", "1m", // waiting for a processor that the market shares is no overload
+	}, v.cfg.Settings...)...)
 	v.cmd.Stdout, v.cmd.Stderr = log, log
 	began := time.Now()
 	if err := v.cmd.Start(); err != nil {
-		return err
+		return fmt.Errorf("start the bidder: %w", err)
 	}
 	cmd, exited := v.cmd, make(chan struct{})
 	v.exited = exited
 	go func() {
-		cmd.Wait()
+		v.failure = cmd.Wait()
 		close(exited)
 	}()
+	if err := v.await(ctx, began); err != nil {
+		return err
+	}
+	if v.killed.Load() > 0 {
+		v.ready = append(v.ready, float64(time.Since(began).Microseconds())/1000)
+	}
+	return nil
+}
+
+// await waits until the bidder is ready.
+func (v *victim) await(ctx context.Context, began time.Time) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		resp, err := http.Get("http://" + v.admin + "/readyz")
+		resp, err := v.api.http.Get(v.api.base + "/readyz")
 		if err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
-				break
+				return nil
 			}
 		}
 		if time.Since(began) > time.Minute {
 			return fmt.Errorf("the bidder is not ready a minute after its start: %s", v.lastWords())
 		}
 		select {
-		case <-exited:
+		case <-v.exited:
 			return fmt.Errorf("the bidder does not start: %s", v.lastWords())
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(5 * time.Millisecond):
+		case <-tick.C:
 		}
 	}
-	if v.started {
-		v.ready = append(v.ready, float64(time.Since(began).Microseconds())/1000)
-	}
-	v.started = true
-	return nil
 }
 
 // lastWords is the end of the bidder's log.
@@ -220,9 +288,26 @@ func (v *victim) lastWords() string {
 
 func (v *victim) kill() {
 	if v.exited != nil {
-		v.cmd.Process.Kill()
+		_ = v.cmd.Process.Kill() // it may have exited
 		<-v.exited
+		v.killed.Store(time.Now().UnixNano())
 	}
+}
+
+// stop asks the bidder to.
+func (v *victim) stop(ctx context.Context) error {
+	if err := v.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop the bidder: %w", err)
+	}
+	select {
+	case <-v.exited:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if v.failure != nil {
+		return fmt.Errorf("the bidder was asked to stop: %w: %s", v.failure, v.lastWords())
+	}
+	return nil
 }
 
 func (v *victim) again(ctx context.Context) error {
@@ -230,32 +315,39 @@ func (v *victim) again(ctx context.Context) error {
 	return v.start(ctx)
 }
 
-// survives kills the bidder once more and compares its books.
-func (v *victim) survives(ctx context.Context) (bool, error) {
+// survive kills the bidder once more, then stops it, and compares its books.
+func (v *victim) survive(ctx context.Context, report *CrashReport) error {
 	before, err := v.books(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := v.again(ctx); err != nil {
-		return false, err
+		return err
 	}
-	after, err := v.books(ctx)
-	return before == after, err
+	killed, err := v.books(ctx)
+	if err != nil {
+		return err
+	}
+	ready := slices.Sorted(slices.Values(v.ready))
+	report.ReadyP50, report.ReadyMax = ready[len(ready)/2], ready[len(ready)-1]
+	began := time.Now()
+	if err := v.stop(ctx); err != nil {
+		return err
+	}
+	report.StopTook = float64(time.Since(began).Microseconds()) / 1000
+	if err := v.start(ctx); err != nil {
+		return err
+	}
+	stopped, err := v.books(ctx)
+	report.Survived, report.Stopped = before == killed, before == stopped
+	return err
 }
 
+// books are all that the bidder says of its money, as it says it.
 func (v *victim) books(ctx context.Context) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v.admin+"/v1/discrepancies", nil)
-	if err != nil {
+	var all any
+	if err := v.api.get(ctx, "/v1/discrepancies", &all); err != nil {
 		return "", err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET /v1/discrepancies: %s", resp.Status)
-	}
-	return string(text), err
+	return fmt.Sprint(all), nil
 }

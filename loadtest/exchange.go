@@ -61,6 +61,10 @@ type ExchangeConfig struct {
 	// concurrently. Nil means nobody is.
 	Watch func(auction int, now time.Time)
 
+	// Restarted is when the bidder was last started anew, if ever: it cannot know
+	// of bids that it made before. Nil means it is never.
+	Restarted func() time.Time
+
 	Profile  io.Writer // share of the auctions in each quarter of an hour of the day; nil means none
 	Progress io.Writer // one line a second; nil means none
 	Log      io.Writer // training log, one JSON line for each impression shown; nil means none
@@ -232,7 +236,7 @@ func newExchangeRun(cfg ExchangeConfig, base endpoint) *exchangeRun {
 		cfg:       cfg,
 		base:      base,
 		books:     newBooks(nil),
-		people:    newPeople(nil),
+		people:    newPeople(nil, nil),
 		oracle:    newOracle(cfg.Seed),
 		templates: newTemplates(),
 		traffic:   NewTraffic(TrafficConfig{Seed: cfg.Seed, Users: cfg.Users, Exchanges: cfg.Exchanges, Auction: cfg.Auction, TMax: cfg.TMax}),

@@ -15,7 +15,7 @@ func (x *exchangeRun) readAdmin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.billing, x.books, x.people = billing, newBooks(buyers), newPeople(buyers)
+	x.billing, x.books, x.people = billing, newBooks(buyers), newPeople(buyers, x.cfg.Restarted)
 	return nil
 }
 

@@ -13,8 +13,9 @@ const holdsFor = time.Minute
 // people remembers who saw what, as far back as frequency caps look. Its
 // memory grows with the impressions within the longest window.
 type people struct {
-	longest time.Duration // zero: nobody has a cap, and nothing is remembered
-	shards  [64]struct {
+	longest   time.Duration // zero: nobody has a cap, and nothing is remembered
+	restarted func() time.Time
+	shards    [64]struct {
 		mu    sync.Mutex
 		users map[int][]*exposure
 	}
@@ -35,8 +36,8 @@ type frequencyCount struct {
 	faults int // of these, those that the bidder had to know of
 }
 
-func newPeople(buyers map[string]*buyer) *people {
-	p := &people{}
+func newPeople(buyers map[string]*buyer, restarted func() time.Time) *people {
+	p := &people{restarted: restarted}
 	for _, b := range buyers {
 		p.longest = max(p.longest, b.minGap)
 		for _, c := range b.caps {
@@ -53,8 +54,9 @@ func newPeople(buyers map[string]*buyer) *people {
 // by all that the person saw before, and once by what the bidder knew of that
 // when it was asked, at the real time asked. It knew an impression whose
 // billing notice it had acknowledged, and one that it had bid for shortly
-// before, because it must hold a place for each bid in flight. A notice that
-// is lost or late leaves a bidder in the dark, which is not its fault.
+// before, because it must hold a place for each bid in flight, as long as it
+// runs. A notice that is lost or late leaves a bidder in the dark, which is not
+// its fault.
 func (p *people) see(b *books, user int, e *exposure, asked int64) {
 	if p.longest == 0 {
 		return
@@ -72,6 +74,10 @@ func (p *people) see(b *books, user int, e *exposure, asked int64) {
 	shard.users[user] = append(kept, e)
 	shard.mu.Unlock()
 
+	memory := int64(0) // since when it remembers its bids, in real time
+	if p.restarted != nil {
+		memory = p.restarted().UnixNano()
+	}
 	rules := e.line.buyer.caps
 	if gap := e.line.buyer.minGap; gap > 0 {
 		rules = append(rules[:len(rules):len(rules)], capRule{per: "min-gap", limit: 1, window: gap})
@@ -85,7 +91,7 @@ func (p *people) see(b *books, user int, e *exposure, asked int64) {
 			}
 			shown++
 			told := old.told.Load()
-			if told > 0 && told < asked || old.answered < asked && e.at-old.at < int64(holdsFor) {
+			if told > 0 && told < asked || old.answered > memory && old.answered < asked && e.at-old.at < int64(holdsFor) {
 				known++
 			}
 		}

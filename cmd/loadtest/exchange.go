@@ -8,17 +8,90 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"bidwell/loadtest"
 	"bidwell/rtb"
 )
 
+// marketFlags are the settings of a simulated market and the limits that it
+// must hold, shared by the commands that play one.
+type marketFlags struct {
+	cfg    loadtest.ExchangeConfig
+	limits loadtest.ExchangeLimits
+
+	auction, start, priceKeys string
+	difference, overspend     string
+}
+
+func newMarketFlags() *marketFlags {
+	return &marketFlags{cfg: loadtest.DefaultExchangeConfig(), limits: loadtest.DefaultExchangeLimits()}
+}
+
+func (m *marketFlags) add(flags *pflag.FlagSet) {
+	cfg, fates, limits := &m.cfg, &m.cfg.Fates, &m.limits
+	flags.StringSliceVar(&cfg.Exchanges, "exchange", []string{"generic"}, "exchanges to be, by their names in POST /bid/NAME")
+	flags.IntVar(&cfg.Users, "users", cfg.Users, "simulated people")
+	flags.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "of everything that is drawn")
+	flags.StringVar(&m.auction, "auction", string(cfg.Auction), "first or second price, or mixed: each publisher its own")
+	flags.IntVar(&cfg.Conns, "conns", cfg.Conns, "connections for bid requests")
+	flags.IntVar(&cfg.NoticeConns, "notice-conns", cfg.NoticeConns, "connections for notices")
+	flags.DurationVar(&cfg.TMax, "tmax", 0, "deadline in every request; 0 each publisher's own, 80 to 300 ms")
+	flags.DurationVar(&cfg.Grace, "grace", cfg.Grace, "how long to wait for an answer that is late")
+	flags.StringVar(&m.start, "start", "", `when simulated time begins, RFC 3339 or "now" (default a fixed Monday noon)`)
+	flags.DurationVar(&fates.Delay, "notice-delay", fates.Delay, "mean time that a notice takes")
+	flags.Float64Var(&fates.Late, "notice-late", fates.Late, "share of the notices that take longer and are overtaken")
+	flags.DurationVar(&fates.LateBy, "notice-late-by", fates.LateBy, "by how much at most")
+	flags.Float64Var(&fates.Loss, "notice-loss", fates.Loss, "share of the notices that never come")
+	flags.Float64Var(&fates.Duplicate, "notice-duplicate", fates.Duplicate, "share of the notices that come twice")
+	flags.IntVar(&fates.Retries, "notice-retries", fates.Retries, "how often a notice is tried again that got 429, 5xx or no answer")
+	flags.Float64Var(&fates.Blank, "price-blank", fates.Blank, "share of the notices whose price is blank, AUDIT or not filled in")
+	flags.StringVar(&m.priceKeys, "price-key", "", "encryption and integrity key in hexadecimal with a comma between: encrypt the prices in notices; with NAME= before, those of that exchange")
+	flags.IntVar(&limits.MinBids, "min-bids", 0, "fail with fewer bids")
+	flags.IntVar(&limits.MinWins, "min-wins", 0, "fail with fewer wins")
+	flags.Float64Var(&limits.MinBidRate, "min-bid-rate", 0, "fail when the share of auctions with a bid is lower")
+	flags.Float64Var(&limits.MaxLate, "max-late", limits.MaxLate, "fail when the share of answers after tmax is higher")
+	flags.IntVar(&limits.MaxErrors, "max-errors", limits.MaxErrors, "fail with more auctions without a usable answer")
+	flags.IntVar(&limits.MaxViolations, "max-violations", limits.MaxViolations, "fail with more bids that break a rule of their auction; -1 no limit")
+	flags.IntVar(&limits.MaxFailedNotices, "max-failed-notices", limits.MaxFailedNotices, "fail with more failed notices")
+	flags.DurationVar(&limits.MaxP99, "max-p99", 0, "fail when p99 of the time to answer is higher")
+	flags.DurationVar(&cfg.Settle, "settle", cfg.Settle, "how long to wait at the end for the bidder's books to agree")
+	flags.StringVar(&m.difference, "max-difference", "0", "fail when the bidder's books are off by more of the account currency than this; -1 no limit")
+	flags.StringVar(&m.overspend, "max-overspend", "0", "fail when budgets are overrun by more than this; -1 no limit")
+	flags.IntVar(&limits.MaxCapFaults, "max-cap-faults", limits.MaxCapFaults, "fail with more impressions beyond a frequency cap that the bidder had to know of; -1 no limit")
+	flags.Float64Var(&limits.MinUsed, "min-used", 0, "fail when a daily budget with demand is used to a smaller share")
+	flags.Float64Var(&limits.MaxOffPlan, "max-off-plan", limits.MaxOffPlan, "fail when spend is further off the plan, as a share of the daily budget; -1 no limit")
+	flags.Float64Var(&limits.MinClickRatio, "min-click-ratio", 0, "fail when the clicks for the money are a smaller share of the oracle's")
+}
+
+// read takes in what was given as text.
+func (m *marketFlags) read() (err error) {
+	m.cfg.Auction = loadtest.AuctionKind(m.auction)
+	if m.cfg.Start, err = parseStart(m.start); err != nil {
+		return err
+	}
+	if m.priceKeys != "" {
+		if m.cfg.PriceKeys, err = loadtest.ParsePriceKeys(m.priceKeys); err != nil {
+			return err
+		}
+	}
+	for _, limit := range []struct {
+		flag, text string
+		to         *rtb.Money
+	}{{"max-difference", m.difference, &m.limits.MaxDifference}, {"max-overspend", m.overspend, &m.limits.MaxOverspend}} {
+		if *limit.to, err = rtb.ParseMoney(limit.text); err != nil {
+			return fmt.Errorf("--%s: %w", limit.flag, err)
+		}
+	}
+	return nil
+}
+
 func newExchangeCommand() *cobra.Command {
-	cfg, limits := loadtest.DefaultExchangeConfig(), loadtest.DefaultExchangeLimits()
+	market := newMarketFlags()
+	cfg := &market.cfg
 	var (
-		auction, start, logFile, creatives, priceKeys, profile string
-		difference, overspend                                  string
-		dry, asJSON                                            bool
+		logFile, creatives, profile string
+		dry, asJSON                 bool
 	)
 	cmd := &cobra.Command{
 		Use:   "exchange",
@@ -41,14 +114,8 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
   loadtest exchange --dry --auctions 300000 --log clicks.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			cfg.Auction = loadtest.AuctionKind(auction)
-			if cfg.Start, err = parseStart(start); err != nil {
+			if err := market.read(); err != nil {
 				return err
-			}
-			if priceKeys != "" {
-				if cfg.PriceKeys, err = loadtest.ParsePriceKeys(priceKeys); err != nil {
-					return err
-				}
 			}
 			if profile != "" {
 				file, err := os.Create(profile)
@@ -60,14 +127,6 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 			}
 			if dry && logFile == "" {
 				return errors.New("--dry writes a training log and nothing else: name its file with --log")
-			}
-			for _, limit := range []struct {
-				flag, text string
-				to         *rtb.Money
-			}{{"max-difference", difference, &limits.MaxDifference}, {"max-overspend", overspend, &limits.MaxOverspend}} {
-				if *limit.to, err = rtb.ParseMoney(limit.text); err != nil {
-					return fmt.Errorf("--%s: %w", limit.flag, err)
-				}
 			}
 			var log io.Writer
 			out := cmd.OutOrStdout()
@@ -82,10 +141,10 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 				log = file
 			}
 			if dry {
-				return sampleLog(cmd, cfg, creatives, asJSON, log, out)
+				return sampleLog(cmd, *cfg, creatives, asJSON, log, out)
 			}
 			cfg.Log, cfg.Progress = log, cmd.ErrOrStderr()
-			card, err := loadtest.RunExchange(cmd.Context(), cfg)
+			card, err := loadtest.RunExchange(cmd.Context(), *cfg)
 			if card == nil {
 				return err
 			}
@@ -94,57 +153,25 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 			} else {
 				err = errors.Join(err, card.WriteText(out))
 			}
-			return errors.Join(err, limits.Check(card))
+			return errors.Join(err, market.limits.Check(card))
 		},
 	}
+	market.add(cmd.Flags())
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.URL, "url", cfg.URL, "the bidder's public listener")
-	flags.StringSliceVar(&cfg.Exchanges, "exchange", []string{"generic"}, "exchanges to be, by their names in POST /bid/NAME")
 	flags.Float64Var(&cfg.Rate, "rate", 0, "bid requests a second; 0 as fast as answers come")
 	flags.DurationVar(&cfg.Duration, "duration", 0, "how long; 0 until --auctions are held or the run is interrupted")
 	flags.IntVar(&cfg.Auctions, "auctions", 0, "bid requests to send; 0 until --duration")
-	flags.IntVar(&cfg.Users, "users", cfg.Users, "simulated people")
-	flags.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "of everything that is drawn")
-	flags.StringVar(&auction, "auction", string(cfg.Auction), "first or second price, or mixed: each publisher its own")
-	flags.IntVar(&cfg.Conns, "conns", cfg.Conns, "connections for bid requests")
-	flags.IntVar(&cfg.NoticeConns, "notice-conns", cfg.NoticeConns, "connections for notices")
 	flags.BoolVar(&cfg.Notices, "notices", cfg.Notices, "call notices, pixels and clicks")
-	flags.DurationVar(&cfg.TMax, "tmax", 0, "deadline in every request; 0 each publisher's own, 80 to 300 ms")
-	flags.DurationVar(&cfg.Grace, "grace", cfg.Grace, "how long to wait for an answer that is late")
-	flags.StringVar(&start, "start", "", `when simulated time begins, RFC 3339 or "now" (default a fixed Monday noon)`)
 	flags.DurationVar(&cfg.Step, "step", 0, "simulated time between two auctions (default real time at --rate, or 1ms)")
+	flags.DurationVar(&cfg.Span, "span", 0, "simulated time that all auctions together take (default that of --step, or a week for --dry)")
 	flags.StringVar(&logFile, "log", "", "file for the training log; - for standard output")
 	flags.BoolVar(&dry, "dry", false, "without a bidder: only the training log")
 	flags.StringVar(&creatives, "creatives", "", "for --dry: CSV with the columns creative,line_item,media,width,height,seconds (default a list of all formats)")
-	flags.DurationVar(&cfg.Span, "span", 0, "simulated time that all auctions together take (default that of --step, or a week for --dry)")
 	flags.BoolVar(&cfg.SimulatedTime, "simulated-time", false, "tell the bidder the simulated time with every request: it must be \"bidwell serve --simulated-time\"")
 	flags.Float64Var(&cfg.Speed, "speed", 0, "simulated seconds that pass in a real one; 0 as --rate has it")
 	flags.StringVar(&profile, "profile-out", "", "file for the share of the auctions in each quarter of an hour of the day, as \"loadtest replay --profile\" reads it")
-	fates := &cfg.Fates
-	flags.DurationVar(&fates.Delay, "notice-delay", fates.Delay, "mean time that a notice takes")
-	flags.Float64Var(&fates.Late, "notice-late", fates.Late, "share of the notices that take longer and are overtaken")
-	flags.DurationVar(&fates.LateBy, "notice-late-by", fates.LateBy, "by how much at most")
-	flags.Float64Var(&fates.Loss, "notice-loss", fates.Loss, "share of the notices that never come")
-	flags.Float64Var(&fates.Duplicate, "notice-duplicate", fates.Duplicate, "share of the notices that come twice")
-	flags.IntVar(&fates.Retries, "notice-retries", fates.Retries, "how often a notice is tried again that got 429, 5xx or no answer")
-	flags.Float64Var(&fates.Blank, "price-blank", fates.Blank, "share of the notices whose price is blank, AUDIT or not filled in")
-	flags.StringVar(&priceKeys, "price-key", "", "encryption and integrity key in hexadecimal with a comma between: encrypt the prices in notices; with NAME= before, those of that exchange")
-	flags.IntVar(&limits.MinBids, "min-bids", 0, "fail with fewer bids")
-	flags.IntVar(&limits.MinWins, "min-wins", 0, "fail with fewer wins")
-	flags.Float64Var(&limits.MinBidRate, "min-bid-rate", 0, "fail when the share of auctions with a bid is lower")
-	flags.Float64Var(&limits.MaxLate, "max-late", limits.MaxLate, "fail when the share of answers after tmax is higher")
-	flags.IntVar(&limits.MaxErrors, "max-errors", limits.MaxErrors, "fail with more auctions without a usable answer")
-	flags.IntVar(&limits.MaxViolations, "max-violations", limits.MaxViolations, "fail with more bids that break a rule of their auction; -1 no limit")
-	flags.IntVar(&limits.MaxFailedNotices, "max-failed-notices", limits.MaxFailedNotices, "fail with more failed notices")
-	flags.DurationVar(&limits.MaxP99, "max-p99", 0, "fail when p99 of the time to answer is higher")
 	flags.StringVar(&cfg.Admin, "admin", "", "the bidder's admin API, such as http://127.0.0.1:8081: compare its books, budgets and caps with the truth")
-	flags.DurationVar(&cfg.Settle, "settle", cfg.Settle, "how long to wait at the end for its books to agree")
-	flags.StringVar(&difference, "max-difference", "0", "fail when its books are off by more of the account currency than this; -1 no limit")
-	flags.StringVar(&overspend, "max-overspend", "0", "fail when budgets are overrun by more than this; -1 no limit")
-	flags.IntVar(&limits.MaxCapFaults, "max-cap-faults", limits.MaxCapFaults, "fail with more impressions beyond a frequency cap that the bidder had to know of; -1 no limit")
-	flags.Float64Var(&limits.MinUsed, "min-used", 0, "fail when a daily budget with demand is used to a smaller share")
-	flags.Float64Var(&limits.MaxOffPlan, "max-off-plan", limits.MaxOffPlan, "fail when spend is further off the plan, as a share of the daily budget; -1 no limit")
-	flags.Float64Var(&limits.MinClickRatio, "min-click-ratio", 0, "fail when the clicks for the money are a smaller share of the oracle's")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }
