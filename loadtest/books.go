@@ -39,6 +39,7 @@ type line struct {
 
 // dayTotal is what a line item was told of on one day of its advertiser.
 type dayTotal struct {
+	told   int // impressions
 	sure   rtb.Money
 	either rtb.Money // told about midnight: of this day or the one beside it
 }
@@ -63,6 +64,22 @@ func (b *books) of(bid *seatBid) *line {
 	}
 	b.lines[name] = l
 	return l
+}
+
+// byKey is the line item of a document, with nothing spent when it never bid.
+// The books are locked.
+func (b *books) byKey(key string) *line {
+	for _, l := range b.lines {
+		if l.buyer.key == key {
+			return l
+		}
+	}
+	for _, of := range b.buyers {
+		if of.key == key {
+			return &line{buyer: of}
+		}
+	}
+	return &line{buyer: &buyer{key: key}}
 }
 
 // charge is what an impression costs, spent by the first copy of its billing
@@ -105,6 +122,7 @@ func (c *charge) tell(from, until time.Time) {
 	l.told++
 	l.delivered += c.cost
 	first, last := l.day(from), l.day(until)
+	first.told++
 	if first == last {
 		first.sure += c.cost
 		return

@@ -51,7 +51,7 @@ func (k *bookkeeper) start(t *testing.T) string {
 	})
 	mux.HandleFunc("GET /v1/discrepancies", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, k.books(t)) })
 	mux.HandleFunc("GET /v1/line-items/{id}/pacing", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, `{"multiplier":0.8,"bid_rate":1,"accounts":[{"owner":"line-item/%s","counts":"money","daily":"10.00","spent_today":"%s","day_start":"2026-01-05T00:00:00+01:00"}],
+		fmt.Fprintf(w, `{"multiplier":0.8,"bid_rate":1,"accounts":[{"owner":"line-item/%s","counts":"money","daily":"10.00","spent_today":"%s","late":"0.25","day_start":"2026-01-05T00:00:00+01:00"}],
 			"slots":[{"start":"2026-01-05T00:00:00+01:00","planned":"1.00","spent":"1.20"},{"start":"2026-01-05T00:15:00+01:00","planned":"3.00","spent":"3.00"},{"start":"2026-01-05T00:30:00+01:00","planned":"9.00"}]}`,
 			r.PathValue("id"), k.spent)
 	})
@@ -136,7 +136,7 @@ func TestExchangeReconciles(t *testing.T) {
 			}
 			if tt.name == "daily budget" {
 				days := card.Books.Days
-				if len(days) != 1 || days[0].LineItem != "line-2" || days[0].Day != "2026-01-05" || !days[0].Demand || days[0].Used < 1 || math.Abs(days[0].OffPlan-.02) > 1e-9 {
+				if len(days) != 1 || days[0].Budget != "line-item/line-2" || days[0].Day != "2026-01-05" || !days[0].Demand || days[0].Used < 1 || math.Abs(days[0].OffPlan-20) > 1e-9 {
 					t.Errorf("days %+v", days)
 				}
 			}
@@ -169,14 +169,14 @@ func checkTruth(t *testing.T, card *Scorecard) {
 	if len(card.Truth) != 3 || impressions != card.Impressions || charged <= spend || days > delivered || days == 0 {
 		t.Errorf("truth %+v of a spend of %s", card.Truth, card.Spend)
 	}
-	if card.Books.Booked != delivered.String() || card.Books.Difference != "0.00" {
+	if card.Books.Booked != delivered.String() || card.Books.Difference != "0.00" || card.Books.Late != "0.75" {
 		t.Errorf("books %+v, want %s booked", card.Books, delivered)
 	}
 	if o := card.Oracle; o.Bought == 0 || o.Offers <= o.Bought || o.Ratio <= 0 || o.Ratio > 1 {
 		t.Errorf("oracle %+v", o)
 	}
 	text := card.String()
-	for _, want := range []string{"truth        charged " + charged.String(), "books        delivered " + delivered.String(), "oracle       ", "budgets      overspend 0.00"} {
+	for _, want := range []string{"truth        charged " + charged.String(), "books        delivered " + delivered.String(), "oracle       ", "budgets      overspend 0.00, late 0.75"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}
@@ -217,6 +217,72 @@ func TestCharges(t *testing.T) {
 	}
 	if got := compareBooks(nil, before, map[string]rtb.Money{"shoes": 100, "unknown": 3}); got.difference != 3 {
 		t.Errorf("a charge out of nowhere: off by %d, want 3", got.difference)
+	}
+}
+
+// A budget is judged by its use where it was what bound; that of a campaign by
+// what all its line items spent.
+func TestDaysOfBudgets(t *testing.T) {
+	shared := budgetDocument{Daily: decimal(10 * rtb.Unit)}
+	own := budgetDocument{Daily: decimal(8 * rtb.Unit)}
+	buyers := map[string]*buyer{
+		"1": {key: "shoes", campaign: "spring", zone: time.UTC, own: own, shared: shared},
+		"2": {key: "hats", campaign: "spring", zone: time.UTC, own: own, shared: shared},
+		"3": {key: "bags", campaign: "autumn", zone: time.UTC, own: own, asap: true},
+		"4": {key: "socks", campaign: "winter", zone: time.UTC, own: own},
+		"5": {key: "ties", campaign: "winter", zone: time.UTC, own: own},
+	}
+	b := newBooks(buyers)
+	w := &watch{until: time.Date(2026, 1, 6, 0, 0, 0, 0, time.UTC), buyers: map[string]*buyer{}, zones: map[string]*time.Location{}, days: map[dayOf]*daySeen{}}
+	for number, buyer := range buyers {
+		w.buyers[buyer.key], w.zones[buyer.key] = buyer, time.UTC
+		l := b.of(&seatBid{Tactic: number})
+		l.days["2026-01-05"] = &dayTotal{told: 1000, sure: map[string]rtb.Money{
+			"shoes": 7 * rtb.Unit, "hats": rtb.Unit, "bags": 6 * rtb.Unit, "socks": 4 * rtb.Unit, "ties": 7968 * rtb.Unit / 1000,
+		}[buyer.key]}
+	}
+	see := func(key, multiplier, rest string) {
+		var view pacingView
+		text := fmt.Sprintf(`{"multiplier":%s,"bid_rate":1,"accounts":[{"owner":"line-item/%s","counts":"money","daily":"8.00","spent_today":%q,"day_start":"2026-01-05T00:00:00Z"},%s`,
+			multiplier, key, b.byKey(key).days["2026-01-05"].sure, rest)
+		if err := json.Unmarshal([]byte(text), &view); err != nil {
+			t.Fatal(err)
+		}
+		w.see(key, &view)
+	}
+	const (
+		spring = `{"owner":"campaign/spring","counts":"money","daily":"10.00","spent_today":"9.00","day_start":"2026-01-05T00:00:00Z"}],`
+		slots  = `"slots":[{"planned":"1.00"},{"planned":"2.00","spent":"2.80"},{"planned":"9.00","spent":"3.00"},{"planned":"10.00"}]}`
+	)
+	see("shoes", "0.5", spring+slots)
+	see("hats", "0.5", spring+slots)
+	see("bags", "0.5", `{"counts":"clicks","total":"40","spent":"1","day_start":"2026-01-05T00:00:00Z"}],`+slots)
+	see("socks", "0.5", `{"owner":"line-item/socks","counts":"impressions","daily":"1000","spent_today":"990","day_start":"2026-01-05T00:00:00Z"}],`+slots)
+	see("ties", "1", `{"counts":"clicks"}],`+slots)
+	var truth BooksTruth
+	w.used(b, &truth)
+	want := []DaySpent{
+		{Budget: "line-item/hats", Spent: "1.00", Used: .125, Left: 7000, Bound: "campaign/spring money"},
+		{Budget: "line-item/socks", Spent: "4.00", Used: .5, Left: 1000, Bound: "line-item/socks impressions"},
+		{Budget: "line-item/bags", Spent: "6.00", Used: .75, Left: 333, Bound: "line-item/bags money", Demand: true},
+		{Budget: "campaign/spring", Daily: "10.00", Spent: "8.00", Used: .8, Left: 500, Bound: "campaign/spring money", Demand: true},
+		{Budget: "line-item/shoes", Spent: "7.00", Used: .875, Left: 142, Bound: "campaign/spring money"},
+		{Budget: "line-item/ties", Spent: "7.968", Used: .996, Left: 4, Bound: "line-item/ties money", Demand: true, OffPlan: .1},
+	}
+	for i := range truth.Days {
+		truth.Days[i].Left = math.Floor(truth.Days[i].Left)
+	}
+	for i := range want {
+		want[i].Day = "2026-01-05"
+		if want[i].Daily == "" {
+			want[i].Daily = "8.00"
+		}
+	}
+	if !slices.Equal(truth.Days, want) {
+		t.Errorf("days\n%+v, want\n%+v", truth.Days, want)
+	}
+	if truth.MinUsed != .75 || math.Abs(truth.MeanUsed-(.75+.8+.996)/3) > 1e-9 || truth.MaxOffPlan != .1 {
+		t.Errorf("used %v at least, %v on average, off the plan by %v", truth.MinUsed, truth.MeanUsed, truth.MaxOffPlan)
 	}
 }
 

@@ -96,6 +96,7 @@ type buyer struct {
 	zone                      *time.Location
 	fees                      rtb.Fees
 	own, shared               budgetDocument // shared: of its campaign
+	asap                      bool           // spends as fast as it can, so it has no plan
 	caps                      []capRule
 	minGap                    time.Duration
 }
@@ -133,11 +134,11 @@ func readBuyers(ctx context.Context, a *adminAPI) (buyers map[string]*buyer, bil
 		campaigns[d.ID] = d
 	}
 	items, err := listAll[struct {
-		ID, Campaign string
-		Number       uint32
-		Budget       budgetDocument
-		Fees         struct{ Share, CPM decimal }
-		Caps         []struct {
+		ID, Campaign, Pacing string
+		Number               uint32
+		Budget               budgetDocument
+		Fees                 struct{ Share, CPM decimal }
+		Caps                 []struct {
 			Per, Window string
 			Limit       int
 		}
@@ -149,7 +150,7 @@ func readBuyers(ctx context.Context, a *adminAPI) (buyers map[string]*buyer, bil
 	buyers = map[string]*buyer{}
 	for _, d := range items {
 		k := campaigns[d.Campaign]
-		b := &buyer{key: d.ID, campaign: d.Campaign, advertiser: k.Advertiser, zone: zones[k.Advertiser], own: d.Budget, shared: k.Budget}
+		b := &buyer{key: d.ID, campaign: d.Campaign, advertiser: k.Advertiser, zone: zones[k.Advertiser], own: d.Budget, shared: k.Budget, asap: d.Pacing == "asap"}
 		if b.zone == nil {
 			b.zone = time.UTC
 		}

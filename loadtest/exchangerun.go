@@ -52,6 +52,9 @@ func (x *exchangeRun) score(ctx context.Context, took time.Duration) (*Scorecard
 	x.books.overspend(books)
 	x.watch.used(x.books, books)
 	card.Books = books
+	if err := x.watch.late(ctx, books); err != nil {
+		return card, err
+	}
 	return card, nil
 }
 

@@ -3,6 +3,7 @@ package loadtest
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -21,8 +22,9 @@ type BooksTruth struct {
 
 	Overspent  []Overspend `json:"overspent"`
 	Overspend  string      `json:"overspend"` // of all of them
-	Days       []DaySpent  `json:"days"`      // of the line items with a daily budget, the least used first
-	MinUsed    float64     `json:"min_used"`  // of the daily budgets where there was demand; 1 without any
+	Late       string      `json:"late"`      // booked, though its lease had ended; of all time
+	Days       []DaySpent  `json:"days"`      // of the daily budgets, the least used first
+	MinUsed    float64     `json:"min_used"`  // where there was demand and more than a few impressions are left; 1 without any
 	MeanUsed   float64     `json:"mean_used"`
 	MaxOffPlan float64     `json:"max_off_plan"` // largest deviation from the plan on such a day, as a share of the daily budget
 
@@ -198,7 +200,7 @@ func (t *BooksTruth) writeText(p *printer) {
 		}
 		p.linef("books        %s: delivered %s, booked %s, difference %s", l.LineItem, l.Delivered, l.Booked, l.Difference)
 	}
-	p.linef("budgets      overspend %s", t.Overspend)
+	p.linef("budgets      overspend %s, late %s", t.Overspend, t.Late)
 	for _, o := range t.Overspent {
 		p.linef("overspent    %s %s: %s of %s, by %s", o.Budget, o.Day, o.Spent, o.Limit, o.By)
 	}
@@ -206,15 +208,20 @@ func (t *BooksTruth) writeText(p *printer) {
 	for _, d := range t.Days {
 		demand += flagged(d.Demand)
 	}
-	p.linef("pacing       %d days with a daily budget, %d with demand: used %.4f at least, %.4f on average, off the plan by %.4f at most",
+	p.linef("pacing       %d days of daily budgets, %d with demand: used %.4f at least, %.4f on average, off the plan by %.4f at most",
 		len(t.Days), demand, t.MinUsed, t.MeanUsed, t.MaxOffPlan)
 	for i, d := range t.Days {
-		if i == 10 {
+		if i == 20 {
 			p.linef("pacing       and %d more", len(t.Days)-i)
 			break
 		}
-		if d.Demand {
-			p.linef("pacing       %s on %s: %s of %s (%.4f), off the plan by %.4f", d.LineItem, d.Day, d.Spent, d.Daily, d.Used, d.OffPlan)
+		how := fmt.Sprintf("for %.0f impressions more, off the plan by %.4f", d.Left, d.OffPlan)
+		switch {
+		case d.Bound != d.Budget+" money":
+			how = "bound by " + d.Bound
+		case !d.Demand:
+			how = "no demand for more"
 		}
+		p.linef("pacing       %s on %s: %s of %s (%.4f), %s", d.Budget, d.Day, d.Spent, d.Daily, d.Used, how)
 	}
 }
