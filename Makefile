@@ -4,6 +4,8 @@ LDFLAGS := -ldflags "-s -w -X main.version=$(VERSION)"
 FUZZTIME ?= 10s
 CORPUS   ?= ../shared/corpus
 DEMO     ?=
+AUCTIONS ?= 1000000
+KILLS    ?= 200
 TOOLS    := go run
 
 # No C: the build needs no compiler but Go's, takes a third of the time, and
@@ -59,10 +61,22 @@ loadtest: build ## attack a running bidder; see `bin/loadtest --help`
 	./bin/loadtest generate --kind requests --count 10000 --out /tmp/bidwell-requests.jsonl
 	./bin/loadtest attack --url http://localhost:8080 --in /tmp/bidwell-requests.jsonl --rate 2000 --duration 10s
 
+# A day of a market with every fault that notices can have. The keys are those
+# of the exchange "sealed" in the documents.
+FAULTS := --file scripts/money.yaml --auctions $(AUCTIONS) --start 2026-01-05T00:00:00Z --exchange generic,index,winners,sealed \
+	--price-key sealed=000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f,202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f \
+	--notice-loss 0.05 --notice-duplicate 0.05 --notice-late 0.1 --price-blank 0.005 --max-overspend 0
+
+reconcile: build ## a day of AUCTIONS with all faults of notices: the books must agree, and budgets be used
+	./bin/loadtest crash $(FAULTS) --kills 0 --min-used 0.98
+
+crash: build ## the same day with KILLS of the bidder
+	./bin/loadtest crash $(FAULTS) --kills $(KILLS)
+
 cover: ## show test coverage by package
 	go test -cover ./...
 
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: help build run test race fuzz bench check fmt fmt-check lint generate conform loadtest cover clean
+.PHONY: help build run test race fuzz bench check fmt fmt-check lint generate conform loadtest reconcile crash cover clean

@@ -19,7 +19,15 @@ import (
 	"go.uber.org/goleak"
 )
 
+// asProgram in the environment makes the test binary the program itself, for
+// tests that kill it.
+const asProgram = "BIDWELL_TEST_AS_PROGRAM"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	// The janitor of fasthttp's workers looks up every ten seconds only.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
