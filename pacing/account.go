@@ -121,7 +121,7 @@ func (a *account) settle(live, open bool, epoch, cost, charge int64, age float64
 		cost = 0
 	case live && a.withdraw(epoch, cost):
 		a.resolved += cost
-		a.decide(cost, charge, age)
+		a.decide(epoch, cost, charge, age)
 		a.relent(cost)
 	default:
 		a.late += charge
@@ -143,7 +143,7 @@ func (a *account) click() {
 func (a *account) release(epoch, cost int64, age float64) {
 	if a.withdraw(epoch, cost) {
 		a.resolved += cost
-		a.decide(cost, 0, age)
+		a.decide(epoch, cost, 0, age)
 		a.relent(cost)
 		a.committed.Add(-cost)
 	}
@@ -167,9 +167,10 @@ func (a *account) relent(cost int64) {
 func (a *account) expire(epoch int64, age float64) {
 	if v := a.ring[epoch&(ringSize-1)].Swap(0); v != 0 {
 		a.resolved += v
-		a.decide(v, 0, age)
+		a.decide(epoch, v, 0, age)
 		a.committed.Add(-v)
 	}
+	a.levels[epoch&(ringSize-1)] = 0
 }
 
 // strand moves all holds to where one time of expiry is enough.

@@ -1,9 +1,9 @@
 package pacing
 
 import (
+	"cmp"
 	"encoding/binary"
 	"flag"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -22,6 +22,7 @@ type fleet struct {
 	lag     int                        // auctions until a win is told
 	winRate func(hour float64) float64 // by the hours of the day
 	count   bool                       // the budget is one of impressions
+	nodes   int                        // zero for eight, of which one is gone at noon
 	seed    uint64
 }
 
@@ -62,7 +63,7 @@ func (f fleet) play(t testing.TB) fleetResult {
 	}
 	r := rand.New(rand.NewPCG(f.seed, 7))
 	books := NewMemory()
-	nodes := make([]*Pacer, fleetNodes)
+	nodes := make([]*Pacer, cmp.Or(f.nodes, fleetNodes))
 	for i := range nodes {
 		p := NewPacer(uint32(i+1), monday)
 		if err := firstError(p.HoldFor(6*time.Hour, monday), p.LeaseFor(time.Minute), p.SilenceFor(24*time.Hour)); err != nil {
@@ -107,8 +108,8 @@ func (f fleet) play(t testing.TB) fleetResult {
 	due := 0.0
 	for second := 0; second < 86400; second += step {
 		now = monday.Add(time.Duration(second) * time.Second)
-		if second == 43200 {
-			gone = int(f.seed) % fleetNodes
+		if second == 43200 && len(nodes) == fleetNodes {
+			gone = int(f.seed) % len(nodes)
 		}
 		tell()
 		for i, p := range nodes {
@@ -123,7 +124,7 @@ func (f fleet) play(t testing.TB) fleetResult {
 		due += fleetAuctions * traffic[second/3600] / 3600 * step
 		for ; due >= 1; due-- {
 			auction++
-			i := r.IntN(fleetNodes)
+			i := r.IntN(len(nodes))
 			if i == gone {
 				continue
 			}
@@ -213,33 +214,35 @@ func TestFleetKeepsItsBudget(t *testing.T) {
 	markets := []struct {
 		name string
 		f    fleet
-		used float64
+		used float64 // on the mean of the days
 	}{
-		{"first price, even", fleet{pacing: rtb.PaceEven, losses: 10_000, lag: 10_000, winRate: steady}, 0.97},
+		{"first price, even", fleet{pacing: rtb.PaceEven, losses: 10_000, lag: 10_000, winRate: steady}, 0.95},
 		{"first price, as soon as possible", fleet{pacing: rtb.PaceASAP, losses: 10_000, lag: 10_000, winRate: steady}, 0.98},
 		{"second price, even", fleet{pacing: rtb.PaceEven, second: true, losses: 10_000, lag: 10_000, winRate: steady}, 0.95},
 		{"second price, as soon as possible", fleet{pacing: rtb.PaceASAP, second: true, losses: 10_000, lag: 10_000, winRate: steady}, 0.98},
-		{"losses at once", fleet{pacing: rtb.PaceEven, losses: 1, lag: 10_000, winRate: steady}, 0.95},
+		{"losses at once", fleet{pacing: rtb.PaceEven, losses: 1, lag: 10_000, winRate: steady}, 0.98},
 		{"losses never", fleet{pacing: rtb.PaceEven, second: true, losses: -1, lag: 10_000, winRate: steady}, 0.4}, // bids hold for six hours
 		{"drifting", fleet{pacing: rtb.PaceEven, losses: 10_000, lag: 10_000, winRate: drifting}, 0.94},
-		{"rising at the end", fleet{pacing: rtb.PaceEven, second: true, losses: 10_000, lag: 10_000, winRate: rising}, 0.93},
+		{"rising at the end", fleet{pacing: rtb.PaceEven, second: true, losses: 10_000, lag: 10_000, winRate: rising}, 0.94},
+		{"rising at the end, alone", fleet{pacing: rtb.PaceEven, second: true, losses: 10_000, lag: 10_000, winRate: rising, nodes: 1}, 0.96},
 		{"impressions", fleet{pacing: rtb.PaceEven, losses: 10_000, lag: 10_000, winRate: steady, count: true}, 0.9},
 	}
 	for _, m := range markets {
-		for seed := range uint64(*fleetSeeds) {
-			f := m.f
-			f.seed = seed + 1
-			t.Run(fmt.Sprintf("%s/%d", m.name, f.seed), func(t *testing.T) {
-				t.Parallel()
-				r := f.play(t)
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			mean := 0.0
+			for seed := range *fleetSeeds {
+				m.f.seed = uint64(seed + 1)
+				r := m.f.play(t)
 				t.Logf("used %.4f, over %d, late %s, %d bids, relief %.2f", r.used, r.over, r.late, r.bids, r.relieve)
 				if r.over > 0 {
 					t.Errorf("%d past the budget", r.over)
 				}
-				if r.used < m.used {
-					t.Errorf("used %.4f of the budget, want %v", r.used, m.used)
-				}
-			})
-		}
+				mean += r.used / float64(*fleetSeeds)
+			}
+			if mean < m.used {
+				t.Errorf("used %.4f of the budget, want %v", mean, m.used)
+			}
+		})
 	}
 }

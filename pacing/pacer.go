@@ -70,10 +70,11 @@ type slot struct {
 	multiplier          atomic.Uint64 // bits of a float64
 	caps                *costCaps     // nil for none
 
-	id   rtb.LineItemID
-	keep int64   // once the line item is gone: until when, in seconds
-	rate float64 // of the gate
-	open float64 // less than 1 while there is no money, so that little is asked
+	id      rtb.LineItemID
+	keep    int64   // once the line item is gone: until when, in seconds
+	rate    float64 // of the gate
+	open    float64 // less than 1 while there is no money, so that little is asked
+	bidding bool    // between the two last Steps
 	watch
 }
 
@@ -353,8 +354,10 @@ func (p *Pacer) step(now time.Time) []stop {
 		}
 		p.expired.Store(p.lastExpired(second))
 	}
+	before := int64(p.last)
 	p.last = at
 	p.expire(second)
+	p.noteLevels(before, second)
 	stopped := p.measure(second, dt)
 	for _, a := range p.accounts {
 		a.rescue(second)
@@ -370,11 +373,28 @@ func (p *Pacer) step(now time.Time) []stop {
 		a.limits(at)
 	}
 	p.slots.Load().open()
+	p.noteLevels(second, second)
 	if second >= p.nextRetire || second < p.nextRetire-60 {
 		p.nextRetire = second + 60
 		p.retire(second)
 	}
 	return stopped
+}
+
+// noteLevels notes how much of their value line items bid between two times.
+func (p *Pacer) noteLevels(from, to int64) {
+	first, last := max(p.epoch(from), p.expired.Load()+1), p.epoch(to)
+	for _, s := range p.slots.Load().slots {
+		if s == nil || s.asks.Load() == 0 && !s.bidding {
+			continue
+		}
+		multiplier := math.Float64frombits(s.multiplier.Load())
+		for _, a := range s.draws.Load().accounts {
+			for e := first; e <= last; e++ {
+				a.bidAt(e, multiplier)
+			}
+		}
+	}
 }
 
 func (p *Pacer) expire(now int64) {
@@ -407,6 +427,7 @@ func (p *Pacer) measure(now int64, dt float64) (stopped []stop) {
 			continue
 		}
 		asked, refused, asks, refusals := s.asked.Swap(0), s.refused.Swap(0), s.asks.Swap(0), s.refusals.Swap(0)
+		s.bidding = asks > 0
 		dearest, offers := s.dearest.Swap(0), float64(s.offers.Swap(0))
 		if d.closed {
 			continue
