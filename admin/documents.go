@@ -12,7 +12,10 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+
+	"bidwell/rtb"
 )
 
 // Documents keeps campaigns, line items, creatives and all else that people
@@ -112,6 +115,45 @@ func read(k *kind, id string, number uint32, version uint64, body []byte) (docum
 	}
 	*d.head() = Head{ID: id, Number: number, Version: version}
 	return d, nil
+}
+
+// Ads are what clicks must know of all line items and creatives there are,
+// whether they serve or not: an ad can be clicked long after it was paused.
+type Ads struct {
+	LineItems map[rtb.LineItemID]string // ids of documents
+	Campaigns map[rtb.CampaignID]string
+	Creatives map[rtb.CreativeID]Ad
+}
+
+// Ad is one creative.
+type Ad struct{ Key, ClickURL string }
+
+// ReadAds reads them all.
+func ReadAds(ctx context.Context, docs Documents) (Ads, error) {
+	ads := Ads{map[rtb.LineItemID]string{}, map[rtb.CampaignID]string{}, map[rtb.CreativeID]Ad{}}
+	err := docs.View(ctx, func(ctx context.Context) error {
+		return errors.Join(
+			eachOf(ctx, docs, lineItems, func(id string, number uint32, _ uint64, _ []byte) error {
+				ads.LineItems[rtb.LineItemID(number)] = id
+				return nil
+			}),
+			eachOf(ctx, docs, campaigns, func(id string, number uint32, _ uint64, _ []byte) error {
+				ads.Campaigns[rtb.CampaignID(number)] = id
+				return nil
+			}),
+			eachOf(ctx, docs, creatives, func(id string, number uint32, _ uint64, body []byte) error {
+				var c struct {
+					ClickURL string `json:"click_url"`
+				}
+				if err := json.Unmarshal(body, &c); err != nil {
+					return fmt.Errorf("read creative %s: %w", id, err)
+				}
+				ads.Creatives[rtb.CreativeID(number)] = Ad{id, c.ClickURL}
+				return nil
+			}),
+		)
+	})
+	return ads, err
 }
 
 // ExchangeDocument is what people changed about one exchange.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 
+	"bidwell/admin"
 	"bidwell/rtb"
 )
 
@@ -16,13 +18,28 @@ type known struct {
 	campaigns map[rtb.CampaignID]string
 }
 
+// readKnown makes known what there was before the start: ads of line items that
+// do not serve any more are still clicked.
+func (s *server) readKnown(ctx context.Context) error {
+	ads, err := admin.ReadAds(ctx, s.documents)
+	if err != nil {
+		return err
+	}
+	first := &known{map[rtb.CreativeID]*rtb.Landing{}, map[rtb.CreativeID]string{}, ads.LineItems, ads.Campaigns}
+	for id, ad := range ads.Creatives {
+		first.creatives[id] = ad.Key
+		if landing, err := rtb.ParseLanding(ad.ClickURL); err == nil { // else it never served
+			first.landings[id] = landing
+		}
+	}
+	s.known.Store(first)
+	return nil
+}
+
 // keepKnown adds what items say to what is known.
 func (s *server) keepKnown(items []rtb.LineItem) {
 	old := s.known.Load()
 	next := &known{maps.Clone(old.landings), maps.Clone(old.creatives), maps.Clone(old.lineItems), maps.Clone(old.campaigns)}
-	if next.landings == nil {
-		*next = known{map[rtb.CreativeID]*rtb.Landing{}, map[rtb.CreativeID]string{}, map[rtb.LineItemID]string{}, map[rtb.CampaignID]string{}}
-	}
 	addresses := map[string]*rtb.Landing{}
 	for i := range items {
 		item := &items[i]

@@ -66,7 +66,6 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 		s.clock = bidder.SimulatedTime(cfg.Simulated)
 		slog.Warn("time is simulated: requests move the clock", "from", cfg.Simulated)
 	}
-	s.known.Store(&known{})
 	defer func() {
 		if err != nil {
 			s.close()
@@ -101,6 +100,9 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 		return nil, err
 	}
 	s.buildBooks()
+	if err := s.readKnown(ctx); err != nil {
+		return nil, err
+	}
 	return s, s.buildAdmin()
 }
 
