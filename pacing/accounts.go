@@ -155,6 +155,10 @@ type Ask struct {
 	// Less than before returns the difference, as far as it is not charged.
 	Granted rtb.Money
 	Until   time.Time // the lease ends then, unless the node asks again
+
+	// Usable is until when the node bids with the lease, unless it asks again;
+	// zero is Until. After that only bids in flight have it.
+	Usable time.Time
 }
 
 // Grant answers an Ask.
@@ -172,7 +176,8 @@ type Statement struct {
 	DayStart, DayEnd time.Time // zero as long as nobody has asked
 	Late             rtb.Money // of Spent: charged to no lease, because it had ended
 	Leased           rtb.Money // in the hands of all nodes
-	Nodes            int       // that have a lease
+	Stranded         rtb.Money // part of Leased: of nodes that bid no more with it, mostly because they have died
+	Nodes            int       // that have a lease and may bid with it
 }
 
 // Tally is what the notices of one line item through one exchange say, for the

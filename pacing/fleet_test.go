@@ -207,6 +207,53 @@ func drifting(hour float64) float64 { return 0.3 * (1 + 0.5*math.Sin(2*math.Pi*(
 // rising doubles in the evening, just before the budget ends.
 func rising(hour float64) float64 { return 0.2 + 0.25*max(0, min(1, (hour-17)/6)) }
 
+// What a dead bidder holds stays reserved for its notices, but the living do
+// not make room for it as if it were bidding beside them.
+func TestTheDeadDoNotBid(t *testing.T) {
+	const daily = 100 * rtb.Unit
+	items := []rtb.LineItem{{ID: 1, Location: time.UTC, Budgets: []rtb.Budget{{Account: rtb.LineItemAccount(1, rtb.OfMoney), Daily: daily}}}}
+	books := NewMemory()
+	var nodes [2]*Pacer
+	for i := range nodes {
+		p := NewPacer(uint32(i+1), monday)
+		if err := p.HoldFor(time.Hour, monday); err != nil {
+			t.Fatal(err)
+		}
+		p.Assign(items, monday)
+		nodes[i] = p
+	}
+	now := monday
+	lease := func(living ...*Pacer) *account {
+		for range 2 { // the first is told of the second
+			now = now.Add(LeaseRenewal / 2)
+			for _, p := range living {
+				p.Step(now)
+				if err := p.Lease(t.Context(), books, now); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return nodes[0].accounts[rtb.LineItemAccount(1, rtb.OfMoney)]
+	}
+	lease(nodes[:]...)
+	for _, p := range nodes {
+		for p.Take(0, rtb.Unit/100, now) {
+		}
+	}
+	if a := lease(nodes[:]...); a.crowd() != 2 || a.heldBeside == 0 {
+		t.Fatalf("%v bidders, %d held beside", a.crowd(), a.heldBeside)
+	}
+	lease(nodes[0])
+	a := lease(nodes[0])
+	row := books.row(a.id)
+	if a.crowd() != 1 || a.heldBeside != 0 {
+		t.Errorf("%v bidders, %d held beside; want one and nothing", a.crowd(), a.heldBeside)
+	}
+	if s := row.Statement(a.id, now); s.Stranded == 0 || s.Leased < s.Stranded+rtb.Money(a.hand()) {
+		t.Errorf("%+v: the bids of the dead must stay reserved", s)
+	}
+}
+
 // Eight bidders never spend more than the budget they share, and nearly all of
 // it, although they hear of a win ten thousand auctions late and one of them
 // is gone half-way with its lease.

@@ -23,7 +23,7 @@ type Row struct {
 type RowLease struct {
 	Node             uint32
 	Granted, Charged rtb.Money // both since the node began; Charged is never more than Granted
-	Until            time.Time
+	Usable, Until    time.Time // as in Ask
 }
 
 // Clone is a copy that shares nothing with the row.
@@ -53,7 +53,10 @@ func (r *Row) Lease(node uint32, now time.Time, ask Ask) Grant {
 	if want > l.Granted {
 		want = min(want, max(l.Granted, addMoney(l.Charged, r.room(node, ask))))
 	}
-	l.Granted, l.Until = want, ask.Until
+	l.Granted, l.Usable, l.Until = want, ask.Usable, ask.Until
+	if l.Usable.IsZero() || l.Usable.After(l.Until) {
+		l.Usable = l.Until
+	}
 	g := Grant{Granted: l.Granted, Charged: l.Charged}
 	if !ask.Until.After(now) || l.Granted == 0 { // nothing to remember
 		r.Leases = slices.Delete(r.Leases, at, at+1)
@@ -81,7 +84,8 @@ func (r *Row) room(node uint32, ask Ask) rtb.Money {
 }
 
 // Book takes a charge at the time of its notice, and returns the part of it
-// that no lease covers. A notice of a day that is over counts for that day.
+// that no lease covers, though one should: an account that nobody has ever asked
+// has no limit. A notice of a day that is over counts for that day.
 func (r *Row) Book(node uint32, amount rtb.Money, at time.Time) (late rtb.Money) {
 	if amount <= 0 {
 		return 0
@@ -90,6 +94,9 @@ func (r *Row) Book(node uint32, amount rtb.Money, at time.Time) (late rtb.Money)
 	r.Spent = addMoney(r.Spent, amount)
 	if at.Before(r.DayStart) {
 		r.Before = addMoney(r.Before, amount)
+	}
+	if r.DayEnd.IsZero() {
+		return 0
 	}
 	late = amount
 	for i := range r.Leases {
@@ -139,7 +146,11 @@ func (r *Row) Statement(account rtb.AccountID, now time.Time) Statement {
 	for _, l := range r.Leases {
 		if l.Until.After(now) {
 			s.Leased = addMoney(s.Leased, l.Granted-l.Charged)
-			s.Nodes++
+			if l.Usable.After(now) {
+				s.Nodes++
+			} else {
+				s.Stranded = addMoney(s.Stranded, l.Granted-l.Charged)
+			}
 		}
 	}
 	return s

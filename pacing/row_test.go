@@ -52,6 +52,27 @@ func TestLeaseKeepsLimits(t *testing.T) {
 	}
 }
 
+// A node that does not renew its lease bids no more with it, long before the
+// lease ends for the sake of its bids in flight.
+func TestLeaseIsStranded(t *testing.T) {
+	var r pacing.Row
+	now := monday
+	a := ask(100, 200, 0, now)
+	a.Usable = now.Add(10 * time.Second)
+	wantGrant(t, r.Lease(1, now, a), 100, 0)
+	r.Book(1, 30, now)
+	now = now.Add(9 * time.Second)
+	a = ask(50, 200, 0, now)
+	a.Usable = now.Add(10 * time.Second)
+	if g := r.Lease(2, now, a); g.Nodes != 2 || g.Leased != 120 || g.Stranded != 0 {
+		t.Errorf("%+v, want two nodes and nothing stranded", g)
+	}
+	if s := r.Statement(account, now.Add(time.Second)); s.Nodes != 1 || s.Leased != 120 || s.Stranded != 70 {
+		t.Errorf("%+v, want one node and 70 stranded", s)
+	}
+	wantGrant(t, r.Lease(2, now, ask(500, 200, 0, now)), 100, 0) // it is reserved all the same
+}
+
 func TestLeaseOfTheNextDay(t *testing.T) {
 	var r pacing.Row
 	now := monday.Add(23*time.Hour + 59*time.Minute + 50*time.Second)
@@ -74,13 +95,15 @@ func TestLeaseOfTheNextDay(t *testing.T) {
 
 func TestBookTurnsTheDay(t *testing.T) {
 	var r pacing.Row
-	r.Book(1, 5, monday) // before anybody asked: of no day
+	if late := r.Book(1, 5, monday); late != 0 { // before anybody asked: of no day, and without a limit
+		t.Errorf("late %d, want 0: nobody leases it", late)
+	}
 	now := monday.Add(time.Hour)
 	wantGrant(t, r.Lease(1, now, ask(10, 0, 10, now)), 10, 0)
 	if late := r.Book(1, 4, monday.Add(24*time.Hour)); late != 4 {
 		t.Errorf("late %d, want 4: the lease had ended", late)
 	}
-	if s := r.Statement(account, monday.Add(25*time.Hour)); s.Spent != 9 || s.Before != 5 || s.Late != 9 || s.Leased != 0 || s.Nodes != 0 {
+	if s := r.Statement(account, monday.Add(25*time.Hour)); s.Spent != 9 || s.Before != 5 || s.Late != 4 || s.Leased != 0 || s.Nodes != 0 {
 		t.Errorf("statement %+v", s)
 	}
 	r.Book(1, 1, monday.Add(75*time.Hour))
@@ -193,14 +216,18 @@ func TestRowProperties(t *testing.T) {
 				if b.alive.After(now) { // else it may still be covered by the lease it had then
 					at = now.Add(-time.Duration(rapid.IntRange(0, 2).Draw(t, "ago")) * time.Hour)
 				}
+				uncovered := amount - covered
+				if before.DayEnd.IsZero() { // nobody has asked
+					uncovered = 0
+				}
 				l := r.Book(node, amount, at)
-				if l != amount-covered {
+				if l != uncovered {
 					t.Fatalf("booked %d of %d in hand: late %d", amount, b.hand, l)
 				}
 				b.hand -= covered
 				booked, late = booked+amount, late+l
 				s := r.Statement(account, now)
-				if s.Spent+s.Leased != before.Spent+before.Leased+l {
+				if s.Spent+s.Leased != before.Spent+before.Leased+amount-covered {
 					t.Fatalf("booked %d, late %d: %+v, before %+v", amount, l, s, before)
 				}
 			case 3:

@@ -11,7 +11,7 @@ import (
 // Rows and tallies begin with a byte that names their format. After it come
 // varints in the order of the fields below; a time is seconds and nanoseconds.
 const (
-	rowFormat   = 1
+	rowFormat   = 2
 	tallyFormat = 1
 )
 
@@ -22,7 +22,7 @@ func appendRow(dst []byte, r *pacing.Row) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(r.Leases)))
 	for _, l := range r.Leases {
 		dst = binary.AppendUvarint(dst, uint64(l.Node))
-		dst = appendTime(appendMoney(appendMoney(dst, l.Granted), l.Charged), l.Until)
+		dst = appendTime(appendTime(appendMoney(appendMoney(dst, l.Granted), l.Charged), l.Usable), l.Until)
 	}
 	return dst
 }
@@ -32,7 +32,7 @@ func decodeRow(value []byte) (pacing.Row, error) {
 	f.format(rowFormat)
 	r := pacing.Row{Spent: f.money(), Before: f.money(), Late: f.money(), DayStart: f.time(), DayEnd: f.time()}
 	for range f.count(uint64(len(value))) { // a lease takes more than a byte
-		l := pacing.RowLease{Node: f.node(), Granted: f.money(), Charged: f.money(), Until: f.time()}
+		l := pacing.RowLease{Node: f.node(), Granted: f.money(), Charged: f.money(), Usable: f.time(), Until: f.time()}
 		f.bad = f.bad || l.Charged > l.Granted
 		r.Leases = append(r.Leases, l)
 	}

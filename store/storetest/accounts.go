@@ -237,6 +237,7 @@ func (h *history) lease(t *rapid.T) {
 		asks = append(asks, pacing.Ask{
 			Account: id, Total: h.total, Daily: h.daily, DayStart: day, DayEnd: day.Add(24 * time.Hour),
 			Granted: max(0, h.granted[fmt.Sprint(node, id)]+more), Until: until,
+			Usable: until.Add(-time.Duration(rapid.IntRange(0, 60).Draw(t, "minutes in flight")) * time.Minute),
 		})
 	}
 	for range 2 { // the answer is lost, and it asks again
@@ -339,11 +340,20 @@ func testCallers(t *testing.T, open func() (Accounts, error)) {
 	}
 	const total, nodes, rounds = 1000, 4, 20
 	id := rtb.LineItemAccount(1, rtb.OfMoney)
+	lease := func(node uint32, granted rtb.Money) error {
+		_, err := a.Lease(t.Context(), node, Now, []pacing.Ask{{
+			Account: id, Total: total, DayStart: Now, DayEnd: Now.Add(24 * time.Hour), Granted: granted, Until: Now.Add(time.Hour),
+		}})
+		return err
+	}
+	if err := lease(0, 0); err != nil { // from here on charges need a lease
+		t.Fatal(err)
+	}
 	var all sync.WaitGroup
 	for node := range uint32(nodes) {
 		all.Go(func() {
 			for n := range rounds {
-				_, err := a.Lease(t.Context(), node, Now, []pacing.Ask{{Account: id, Total: total, Granted: rtb.Money(20 * n), Until: Now.Add(time.Hour)}})
+				err := lease(node, rtb.Money(20*n))
 				if _, serr := a.Statements(t.Context(), Now); err != nil || serr != nil {
 					t.Error(err, serr)
 				}
