@@ -69,6 +69,7 @@ func (b *Bidder) ServeListener(ctx context.Context, listener net.Listener, track
 		ConnState:                    watch,
 		MaxRequestBodySize:           b.cfg.MaxBody,
 		ReadBufferSize:               16 << 10,
+		WriteBufferSize:              8 << 10,            // a VAST answer with its head, in one write
 		Concurrency:                  b.cfg.MaxConns + 1, // the guard keeps the limit, without a 503
 		NoDefaultServerHeader:        true,
 		NoDefaultDate:                true,
