@@ -1,11 +1,19 @@
 package main
 
 import (
+	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"bidwell/loadtest"
+	"bidwell/pacing"
+	"bidwell/rtb"
+	"bidwell/store/pebble"
 )
 
 // A program that is killed in the middle of its work loses no money and books
@@ -43,5 +51,66 @@ func TestCrash(t *testing.T) {
 	}
 	if report.Kills != 5 {
 		t.Errorf("killed %d times, want 5", report.Kills)
+	}
+}
+
+// A program that is asked to stop in the middle of notices books every one
+// that it answered, and gives back all that its bids do not hold.
+func TestStopKeepsTheBooks(t *testing.T) {
+	const (
+		bids  = 40 // too few to expect what part of them is paid
+		cost  = rtb.Unit / 100
+		price = 8500 * rtb.Unit / 1_000_000
+	)
+	p := serve(t, "--public-url", "https://bid.example.com")
+	p.apply(strings.Replace(shop, "pacing: asap,", `pacing: asap, budget: {total: "100.00"},`, 1))
+	p.awaitExplained(`"outcome":"bid"`)
+	notices := make(chan string, bids)
+	for range bids {
+		notices <- p.reach(p.mustBid(request).BURL, "8.5")
+	}
+	close(notices)
+	var accepted atomic.Int64
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Go(func() {
+			for notice := range notices {
+				resp, err := p.http.Get(notice)
+				if err != nil {
+					return // the listener is closed
+				}
+				resp.Body.Close()
+				if resp.StatusCode == http.StatusNoContent && accepted.Add(1) == bids/4 {
+					p.cancel()
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	accounts, err := pebble.OpenAccounts(filepath.Join(p.data, "accounts"), pebble.AccountOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := accounts.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	list, err := accounts.Statements(t.Context(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var money pacing.Statement
+	for _, s := range list {
+		if s.Account.LineItem() && s.Account.Measure() == rtb.OfMoney {
+			money = s
+		}
+	}
+	n := rtb.Money(accepted.Load())
+	if n < bids/4 || money.Spent != n*price || money.Leased != (bids-n)*cost || money.Late != 0 {
+		t.Errorf("%d of %d notices accepted: %+v; want %s spent and %s leased", n, bids, money, n*price, (bids-n)*cost)
 	}
 }
