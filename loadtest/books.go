@@ -39,9 +39,9 @@ type line struct {
 
 // dayTotal is what a line item was told of on one day of its advertiser.
 type dayTotal struct {
-	told   int // impressions
-	sure   rtb.Money
-	either rtb.Money // told about midnight: of this day or the one beside it
+	dearest rtb.Money // of its impressions
+	sure    rtb.Money
+	either  rtb.Money // told about midnight: of this day or the one beside it
 }
 
 // of is the line item of a bid: what it calls its tactic, else its campaign.
@@ -122,7 +122,7 @@ func (c *charge) tell(from, until time.Time) {
 	l.told++
 	l.delivered += c.cost
 	first, last := l.day(from), l.day(until)
-	first.told++
+	first.dearest, last.dearest = max(first.dearest, c.cost), max(last.dearest, c.cost)
 	if first == last {
 		first.sure += c.cost
 		return

@@ -237,7 +237,7 @@ func TestDaysOfBudgets(t *testing.T) {
 	for number, buyer := range buyers {
 		w.buyers[buyer.key], w.zones[buyer.key] = buyer, time.UTC
 		l := b.of(&seatBid{Tactic: number})
-		l.days["2026-01-05"] = &dayTotal{told: 1000, sure: map[string]rtb.Money{
+		l.days["2026-01-05"] = &dayTotal{dearest: rtb.Unit / 300, sure: map[string]rtb.Money{
 			"shoes": 7 * rtb.Unit, "hats": rtb.Unit, "bags": 6 * rtb.Unit, "socks": 4 * rtb.Unit, "ties": 7968 * rtb.Unit / 1000,
 		}[buyer.key]}
 	}
@@ -262,12 +262,12 @@ func TestDaysOfBudgets(t *testing.T) {
 	var truth BooksTruth
 	w.used(b, &truth)
 	want := []DaySpent{
-		{Budget: "line-item/hats", Spent: "1.00", Used: .125, Left: 7000, Bound: "campaign/spring money"},
-		{Budget: "line-item/socks", Spent: "4.00", Used: .5, Left: 1000, Bound: "line-item/socks impressions"},
-		{Budget: "line-item/bags", Spent: "6.00", Used: .75, Left: 333, Bound: "line-item/bags money", Demand: true},
-		{Budget: "campaign/spring", Daily: "10.00", Spent: "8.00", Used: .8, Left: 500, Bound: "campaign/spring money", Demand: true},
-		{Budget: "line-item/shoes", Spent: "7.00", Used: .875, Left: 142, Bound: "campaign/spring money"},
-		{Budget: "line-item/ties", Spent: "7.968", Used: .996, Left: 4, Bound: "line-item/ties money", Demand: true, OffPlan: .1},
+		{Budget: "line-item/hats", Spent: "1.00", Used: .125, Left: 2100, Bound: "campaign/spring money"},
+		{Budget: "line-item/socks", Spent: "4.00", Used: .5, Left: 1200, Bound: "line-item/socks impressions"},
+		{Budget: "line-item/bags", Spent: "6.00", Used: .75, Left: 600, Bound: "line-item/bags money", Demand: true},
+		{Budget: "campaign/spring", Daily: "10.00", Spent: "8.00", Used: .8, Left: 600, Bound: "campaign/spring money", Demand: true},
+		{Budget: "line-item/shoes", Spent: "7.00", Used: .875, Left: 300, Bound: "campaign/spring money"},
+		{Budget: "line-item/ties", Spent: "7.968", Used: .996, Left: 9, Bound: "line-item/ties money", Demand: true, OffPlan: .1},
 	}
 	for i := range truth.Days {
 		truth.Days[i].Left = math.Floor(truth.Days[i].Left)

@@ -186,7 +186,7 @@ type DaySpent struct {
 	Daily  string  `json:"daily"`
 	Spent  string  `json:"spent"` // what was delivered, fees included
 	Used   float64 `json:"used"`  // share of the budget
-	Left   float64 `json:"left"`  // how many average impressions the rest would buy
+	Left   float64 `json:"left"`  // how many impressions the rest would buy, at the price of the day's dearest
 	Bound  string  `json:"bound"` // the limit that was used most, this one or another
 
 	// OffPlan is for line items that have a plan and could follow it: not for
@@ -201,10 +201,12 @@ type DaySpent struct {
 	Demand bool `json:"demand"`
 }
 
-// fewLeft is how many impressions the rest of a budget may buy while it counts
-// as used up: some of the last bids do not win, whatever a bidder does, and of
-// a budget for a few hundred impressions that is a percent or two.
-const fewLeft = 5
+// fewLeft is how many of the dearest impressions the rest of a budget may buy
+// while it counts as used up. At the end of the day there are always some bids
+// in flight of which nobody knows whether they were won, longer where notices
+// are lost or late; a bidder that must not overspend leaves their money alone,
+// and of a budget for a few hundred impressions that is some percent.
+const fewLeft = 10
 
 // finish ends the polls with one more.
 func (w *watch) finish(ctx context.Context) {
@@ -220,8 +222,7 @@ func (w *watch) used(b *books, t *BooksTruth) {
 	defer b.mu.Unlock()
 	type spending struct {
 		DaySpent
-		daily, total rtb.Money
-		told         int
+		daily, total, dearest rtb.Money
 	}
 	days := map[dayOf]*spending{}
 	for of, day := range w.days {
@@ -245,7 +246,7 @@ func (w *watch) used(b *books, t *BooksTruth) {
 			}
 			if d := l.days[of.date]; d != nil {
 				s.total += d.sure + d.either/2
-				s.told += d.told
+				s.dearest = max(s.dearest, d.dearest)
 			}
 			if day.bound != owner.name+" money" {
 				continue
@@ -261,15 +262,15 @@ func (w *watch) used(b *books, t *BooksTruth) {
 	sum, n := 0.0, 0
 	for _, s := range days {
 		s.Daily, s.Spent, s.Used = s.daily.String(), s.total.String(), float64(s.total)/float64(s.daily)
-		if s.total > 0 {
-			s.Left = max(0, float64(s.daily-s.total)/float64(s.total)*float64(s.told))
+		if s.dearest > 0 {
+			s.Left = max(0, float64(s.daily-s.total)/float64(s.dearest))
 		}
 		t.Days = append(t.Days, s.DaySpent)
 		if !s.Demand {
 			continue
 		}
 		t.MaxOffPlan = max(t.MaxOffPlan, s.OffPlan)
-		if s.total == 0 || s.Left > fewLeft {
+		if s.dearest == 0 || s.Left > fewLeft {
 			t.MinUsed = min(t.MinUsed, s.Used)
 		}
 		sum, n = sum+s.Used, n+1
