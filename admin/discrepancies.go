@@ -29,9 +29,9 @@ type Discrepancy struct {
 	Prices   NoticePrices `json:"prices"`
 	Billed   uint64       `json:"billed" doc:"Impressions that were charged, by whichever notice the exchange's profile names"`
 	Charged  Amount       `json:"charged" doc:"All that was spent, fees included"`
-	Repeats  uint64       `json:"repeats" doc:"Notices that came again and changed nothing"`
+	Repeats  uint64       `json:"repeats" doc:"Notices that came again, of those that reached the books; most are known before and only counted in bidwell_notices_total"`
 
-	BillsToWins   *Gap `json:"bills_to_wins,omitempty" doc:"Billing notices against win notices, and the prices that they name; absent without wins, and where the exchange bills without such notices"`
+	BillsToWins   *Gap `json:"bills_to_wins,omitempty" doc:"Billing notices against win notices, and the prices that they name; absent without wins, and where the exchange bills without such notices, which the total leaves out"`
 	ViewsToBilled *Gap `json:"views_to_billed,omitempty" doc:"Views, counted by our pixel, against impressions that were charged, and the difference at the average charge; absent where nothing was charged"`
 }
 
@@ -97,7 +97,7 @@ func (s *Server) registerDiscrepancies() {
 			return nil, s.problem(err)
 		}
 		out := &discrepanciesOutput{Body: Discrepancies{Rows: []Discrepancy{}}}
-		var total pacing.Tally
+		var total, compared pacing.Tally // compared: the rows that have wins to compare bills with
 		for i := range tallies {
 			t := &tallies[i]
 			item, exchange := nameOf(lines, uint32(t.LineItem)), s.exchangeName(t.Exchange)
@@ -108,11 +108,15 @@ func (s *Server) registerDiscrepancies() {
 			row.LineItem, row.Exchange = item, exchange
 			out.Body.Rows = append(out.Body.Rows, row)
 			add(&total, t)
+			if row.BillsToWins != nil {
+				add(&compared, t)
+			}
 		}
 		slices.SortFunc(out.Body.Rows, func(a, b Discrepancy) int {
 			return cmp.Or(cmp.Compare(a.LineItem, b.LineItem), cmp.Compare(a.Exchange, b.Exchange))
 		})
 		out.Body.Total = discrepancy(&total)
+		out.Body.Total.BillsToWins = discrepancy(&compared).BillsToWins
 		return out, nil
 	})
 }

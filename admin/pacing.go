@@ -30,7 +30,8 @@ type PacingReport struct {
 
 	Accounts []AccountReport // its own money first
 	Slots    []SlotReport    // of today, in their order
-	Planned  rtb.Money       // what should be spent of its own money today by now; zero without a plan
+	PlanOf   rtb.AccountID   // whose money is planned: its own, else that of its campaign; zero without a plan
+	Planned  rtb.Money       // what should be spent of that today by now
 
 	Multiplier    float64 // the part of what an impression is worth that it bids, at most 1
 	BidRate       float64 // the part of its chances that it may take, at most 1
@@ -69,6 +70,7 @@ type Pacing struct {
 	Spent        Amount  `json:"spent" doc:"Of its own money over its whole life, fees included"`
 	SpentToday   Amount  `json:"spent_today"`
 	Held         Amount  `json:"held" doc:"For bids whose outcome is open"`
+	PlanOf       string  `json:"plan_of,omitempty" doc:"Whose money planned_today and the slots are of: its own, or its campaign's where it has no budget; absent without a plan, as of one that is paced asap" example:"line-item/runners-berlin"`
 	PlannedToday Amount  `json:"planned_today" doc:"What the plan would have spent by now"`
 	Multiplier   float64 `json:"multiplier" doc:"Part of what an impression is worth that it bids, at most 1: the brake that makes the money last"`
 	BidRate      float64 `json:"bid_rate" doc:"Part of its chances that it may take, at most 1: the outer brake"`
@@ -104,7 +106,7 @@ type PacingAccount struct {
 // PacingSlot is a quarter of an hour.
 type PacingSlot struct {
 	Start   Time   `json:"start"`
-	Planned Amount `json:"planned" doc:"Of the day, by the end of the slot"`
+	Planned Amount `json:"planned" doc:"Of the day, by the end of the slot; 0.00 without a plan"`
 	Spent   Amount `json:"spent,omitempty" doc:"Of the day, by the end of the slot or now; absent for slots to come"`
 }
 
@@ -196,6 +198,9 @@ func (s *Server) pacing(ctx context.Context, id string, number rtb.LineItemID, r
 			}
 		}
 		out.Accounts = append(out.Accounts, a.show(owner))
+		if a.Account == r.PlanOf {
+			out.PlanOf = owner
+		}
 		if a.Account == rtb.LineItemAccount(number, rtb.OfMoney) {
 			out.Spent, out.SpentToday, out.Held = Amount(a.Spent.String()), Amount((a.Spent - a.Before).String()), Amount(a.Held.String())
 		}

@@ -162,7 +162,7 @@ func TestDiscrepancies(t *testing.T) {
 			t.Errorf("row %d, %v\n got %s\nwant %s", i, err, text, want[i])
 		}
 	}
-	if sum := all.Total; sum.Counts.Win != 1012 || sum.Billed != 978 || sum.Charged != "14.00" || sum.Repeats != 31 || sum.Prices.Win != "11.004" || sum.ViewsToBilled.Count != -9 {
+	if sum := all.Total; sum.Counts.Win != 1012 || sum.Billed != 978 || sum.Charged != "14.00" || sum.Repeats != 31 || sum.Prices.Win != "11.004" || sum.ViewsToBilled.Count != -9 || sum.BillsToWins.Count != -34 {
 		t.Errorf("total %+v", sum)
 	}
 	for _, tt := range []struct {

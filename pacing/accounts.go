@@ -206,6 +206,9 @@ func (t *Tally) Add(n *Notice) {
 	if !n.Due() {
 		return
 	}
+	if n.Spends {
+		t.Counts[KindSpend]++
+	}
 	for _, c := range n.Charges {
 		if c.ownMoney() {
 			t.Charged = addMoney(t.Charged, max(c.Amount, 0))

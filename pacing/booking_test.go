@@ -116,7 +116,7 @@ func TestTally(t *testing.T) {
 	bill.Seen = bill.After()
 	tally.Add(&bill)
 	want := pacing.Tally{Charged: 50, Repeats: 2}
-	want.Counts[pacing.KindBill], want.Prices[pacing.KindBill] = 1, 80
+	want.Counts[pacing.KindBill], want.Counts[pacing.KindSpend], want.Prices[pacing.KindBill] = 1, 1, 80
 	if tally != want {
 		t.Errorf("tally %+v, want %+v", tally, want)
 	}

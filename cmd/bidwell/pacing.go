@@ -24,6 +24,9 @@ func (s *server) pacing(id rtb.LineItemID) (out admin.PacingReport, ok bool) {
 			}
 		}
 	}
+	if report.Planned {
+		out.PlanOf = report.Account
+	}
 	for _, slot := range report.Slots {
 		out.Slots = append(out.Slots, admin.SlotReport{Start: slot.Start, Future: !slot.Known, Planned: slot.Planned, Spent: slot.Spent})
 	}
@@ -41,8 +44,10 @@ func (s *server) pacing(id rtb.LineItemID) (out admin.PacingReport, ok bool) {
 		}
 		a := admin.AccountReport{Statement: statements[b.Account], Total: b.LimitTotal, Daily: b.LimitDaily, Held: b.Held}
 		a.Account = b.Account
-		if b.Account == rtb.LineItemAccount(id, rtb.OfMoney) {
+		if b.Account == out.PlanOf {
 			out.Planned = b.Planned
+		}
+		if b.Account == rtb.LineItemAccount(id, rtb.OfMoney) {
 			out.Accounts = append([]admin.AccountReport{a}, out.Accounts...)
 		} else {
 			out.Accounts = append(out.Accounts, a)

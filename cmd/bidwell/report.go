@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -27,7 +28,18 @@ func newPacingReportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pacing LINE_ITEM",
 		Short: "Show how a line item spends: today's plan and actual, and its accounts",
-		Args:  cobra.ExactArgs(1),
+		Long: `Show how a line item spends: its state, by what its bids are lowered, every
+account that it draws on, and today's plan and actual by the hour, in the
+advertiser's time zone. A bar is what was spent, the stroke where the plan is.
+Amounts are rounded to a hundredth of a cent; --json has them in full. It asks a
+running bidwell.`,
+		Example: "  bidwell report pacing customers-us",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("report pacing: want the id of one line item, such as customers-us")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := admin.NewClient(address)
 			defer client.Close()
@@ -55,7 +67,8 @@ func newDiscrepancyReportCommand() *cobra.Command {
 		Long: `Compare the notices of each line item through each exchange, from the beginning:
 billing notices against wins, and the views that our pixel counts against the
 impressions that were charged. Of each the difference is shown in percent and in
-money. It asks a running bidwell.`,
+money. Amounts are rounded to a hundredth of a cent; --json has them in full. It
+asks a running bidwell.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client := admin.NewClient(address)
@@ -83,7 +96,7 @@ func printDiscrepancies(to io.Writer, d *admin.Discrepancies) error {
 		return err
 	}
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "LINE ITEM\tEXCHANGE\tWINS\tBILLS\tDIFF\tMONEY\tCHARGED\tFOR\tVIEWS\tDIFF\tMONEY\tCLICKS\tREPEATS")
+	fmt.Fprintln(table, "LINE ITEM\tEXCHANGE\tWINS\tBILLS\tVS WINS\tMONEY\tCHARGED\tAMOUNT\tVIEWS\tVS CHARGED\tMONEY\tCLICKS\tREPEATS")
 	rows := d.Rows
 	if len(rows) > 1 {
 		d.Total.LineItem = "total"
@@ -94,7 +107,7 @@ func printDiscrepancies(to io.Writer, d *admin.Discrepancies) error {
 		bills, billMoney := printGap(r.BillsToWins)
 		views, viewMoney := printGap(r.ViewsToBilled)
 		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%d\t%d\n", r.LineItem, r.Exchange, r.Counts.Win, r.Counts.Bill, bills, billMoney,
-			r.Billed, r.Charged, r.Counts.View, views, viewMoney, r.Counts.Click, r.Repeats)
+			r.Billed, short(r.Charged), r.Counts.View, views, viewMoney, r.Counts.Click, r.Repeats)
 	}
 	return table.Flush()
 }
@@ -103,7 +116,7 @@ func printGap(g *admin.Gap) (percent, money string) {
 	if g == nil {
 		return "", ""
 	}
-	return strconv.FormatFloat(g.Percent, 'f', 2, 64) + "%", g.Money
+	return strconv.FormatFloat(g.Percent, 'f', 2, 64) + "%", short(g.Money)
 }
 
 func printPacing(to io.Writer, p *admin.Pacing) error {
@@ -111,13 +124,21 @@ func printPacing(to io.Writer, p *admin.Pacing) error {
 	if p.Stopped != nil {
 		fmt.Fprintf(to, "since %s: %s; POST /v1/line-items/%s/resume lets it bid again\n", p.Stopped.Since, p.Stopped.Reason, p.LineItem)
 	}
-	fmt.Fprintf(to, "spent %s today, plan %s; bids %.4g of its value on %.4g%% of its chances", p.SpentToday, p.PlannedToday, p.Multiplier, 100*p.BidRate)
+	plan := "without a plan"
+	switch p.PlanOf {
+	case "":
+	case "line-item/" + p.LineItem:
+		plan = "plan " + short(p.PlannedToday)
+	default:
+		plan = "plan of " + p.PlanOf + " " + short(p.PlannedToday)
+	}
+	fmt.Fprintf(to, "spent %s today, %s; bids %.4g of its value on %.4g%% of its chances", short(p.SpentToday), plan, p.Multiplier, 100*p.BidRate)
 	if p.Expected != nil {
 		fmt.Fprintf(to, ", about %d more today", *p.Expected)
 	}
 	fmt.Fprintln(to)
 	for _, k := range p.Caps {
-		actual := string(k.Actual)
+		actual := short(k.Actual)
 		if actual == "" {
 			actual = "nothing so far: there was none"
 		}
@@ -128,52 +149,64 @@ func printPacing(to io.Writer, p *admin.Pacing) error {
 		table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "ACCOUNT\tCOUNTS\tTOTAL\tSPENT\tDAILY\tTODAY\tHELD\tLEASED\tLATE\tNODES")
 		for _, a := range p.Accounts {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", a.Owner, a.Counts, a.Total, a.Spent, a.Daily, a.SpentToday, a.Held, a.Leased, a.Late, a.Nodes)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", a.Owner, a.Counts, a.Total, short(a.Spent), a.Daily, short(a.SpentToday), short(a.Held), short(a.Leased), short(a.Late), a.Nodes)
 		}
 		if err := table.Flush(); err != nil {
 			return err
 		}
 	}
-	return printSlots(to, p.Slots)
+	return printSlots(to, p)
+}
+
+// short is an amount for people: at most four decimals.
+func short[A ~string](a A) string {
+	if whole, decimals, _ := strings.Cut(string(a), "."); len(decimals) <= 4 {
+		return string(a)
+	} else if f, err := strconv.ParseFloat(whole+"."+decimals, 64); err == nil {
+		return strconv.FormatFloat(f, 'f', 4, 64)
+	}
+	return string(a)
 }
 
 // barWidth is how many characters the whole day's plan takes.
 const barWidth = 40
 
 // printSlots draws a line for each hour: a bar for what is spent, and a mark
-// where the plan is.
-func printSlots(to io.Writer, slots []admin.PacingSlot) error {
-	if len(slots) == 0 {
-		return nil
-	}
-	most := 0.0
-	for _, s := range slots {
+// where the plan is. Without a plan there is nothing to say of hours to come.
+func printSlots(to io.Writer, p *admin.Pacing) error {
+	most, last := 0.0, -1 // last is the quarter that shows where we are
+	for i, s := range p.Slots {
 		most = max(most, figure(s.Planned), figure(s.Spent))
+		if s.Spent != "" {
+			last = i
+		}
+	}
+	planned := p.PlanOf != ""
+	if len(p.Slots) == 0 || last < 0 && !planned {
+		return nil
 	}
 	fmt.Fprintln(to)
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "UNTIL\tPLAN\tSPENT\tDIFF\t")
-	for i, s := range slots {
-		next := i + 1
+	for i, s := range p.Slots {
 		start, err := time.Parse(time.RFC3339, string(s.Start))
 		if err != nil {
 			return fmt.Errorf("slot %d: %w", i, err)
 		}
 		end := start.Add(15 * time.Minute)
-		// The last that has begun shows where we are, and the last of all
-		// where the day ends.
-		now := s.Spent != "" && (next == len(slots) || slots[next].Spent == "")
-		if end.Minute() != 0 && !now && next < len(slots) {
+		until, plan, diff := end.Format("15:04"), s.Planned, ""
+		switch {
+		case i == last && i+1 < len(p.Slots):
+			until, plan = "now", p.PlannedToday
+		case end.Minute() != 0 && i+1 < len(p.Slots), !planned && i > last:
 			continue
 		}
-		until, diff := end.Format("15:04"), ""
-		if now && next < len(slots) {
-			until = "now"
+		if !planned {
+			plan = ""
+		} else if s.Spent != "" && most > 0 {
+			diff = strconv.FormatFloat(100*(figure(s.Spent)-figure(plan))/most, 'f', 1, 64) + "%"
 		}
-		if s.Spent != "" && most > 0 {
-			diff = strconv.FormatFloat(100*(figure(s.Spent)-figure(s.Planned))/most, 'f', 1, 64) + "%"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", until, s.Planned, s.Spent, diff, bar(figure(s.Spent), figure(s.Planned), most))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", until, short(plan), short(s.Spent), diff, bar(figure(s.Spent), plan, most))
 	}
 	return table.Flush()
 }
@@ -187,16 +220,20 @@ func figure(a admin.Amount) float64 {
 	return f
 }
 
-// bar is spent as a bar, in which a stroke marks the plan.
-func bar(spent, planned, most float64) string {
+// bar is spent as a bar, in which a stroke marks the plan, if there is one.
+func bar(spent float64, plan admin.Amount, most float64) string {
 	if most <= 0 {
 		return ""
 	}
 	at := func(f float64) int { return int(math.Round(f / most * barWidth)) }
 	line := []rune(strings.Repeat("█", at(spent)))
-	for len(line) <= at(planned) {
+	if plan == "" {
+		return string(line)
+	}
+	stroke := at(figure(plan))
+	for len(line) <= stroke {
 		line = append(line, ' ')
 	}
-	line[at(planned)] = '|'
+	line[stroke] = '|'
 	return strings.TrimRight(string(line), " ")
 }

@@ -23,7 +23,7 @@ func TestReportPacing(t *testing.T) {
 	}
 	p.awaitMoney("everyone", "0.01", "0.01")
 	out := mustRun(t, "report", "pacing", "everyone", p.api())
-	wantText(t, out, "everyone: serving\n", "spent 0.01 today", "ACCOUNT", "line-item/everyone", "5.00", "0.03")
+	wantText(t, out, "everyone: serving\n", "spent 0.01 today, without a plan", "ACCOUNT", "line-item/everyone", "5.00", "0.03")
 
 	var got admin.Pacing
 	if err := json.Unmarshal([]byte(mustRun(t, "report", "pacing", "everyone", "--json", p.api())), &got); err != nil {
@@ -32,7 +32,10 @@ func TestReportPacing(t *testing.T) {
 	if got.State != "serving" || got.Spent != "0.01" || len(got.Accounts) == 0 || got.Accounts[0].Daily != "0.03" {
 		t.Errorf("report %+v", got)
 	}
-	_, err := command(t, "report", "pacing", "nobody", p.api())
+	wantText(t, mustRun(t, "report", "discrepancies", "--json", p.api()), `"billed":1,"charged":"0.01"`, `"views_to_billed":{"count":-1,`)
+	_, err := command(t, "report", "pacing", p.api())
+	wantError(t, err, "the id of one line item")
+	_, err = command(t, "report", "pacing", "nobody", p.api())
 	wantError(t, err, "404", `no line-item "nobody"`)
 	_, err = command(t, "report", "pacing", "everyone", "--admin", "http://"+freeAddress(t))
 	wantError(t, err, "bidwell serve")
@@ -52,7 +55,7 @@ func TestPrintPacing(t *testing.T) {
 	left := int64(4200)
 	p := &admin.Pacing{
 		LineItem: "runners", State: "stopped", Stopped: &admin.Stop{Since: "2026-07-01T05:20:00+02:00", Reason: "no notice for 30m although 1200 bids were made"},
-		SpentToday: "23.00", PlannedToday: "22.00", Multiplier: 0.83, BidRate: 1, Expected: &left,
+		SpentToday: "23.00", PlanOf: "line-item/runners", PlannedToday: "21.501234567", Multiplier: 0.83, BidRate: 1, Expected: &left,
 		Caps: []admin.PacingCap{{Per: "click", Limit: "0.60", Actual: "0.57"}, {Per: "conversion", Limit: "25.00"}},
 	}
 	day := time.Date(2026, 7, 1, 0, 0, 0, 0, time.FixedZone("", 7200))
@@ -65,7 +68,7 @@ func TestPrintPacing(t *testing.T) {
 	}
 	out := printed(t, p)
 	wantText(t, out, "runners: stopped\n", "since 2026-07-01T05:20:00+02:00: no notice for 30m", "/v1/line-items/runners/resume",
-		"spent 23.00 today, plan 22.00; bids 0.83 of its value on 100% of its chances, about 4200 more today\n",
+		"spent 23.00 today, plan 21.5012; bids 0.83 of its value on 100% of its chances, about 4200 more today\n",
 		"a click may cost 0.60 on average and costs 0.57\n", "a conversion may cost 25.00 on average and costs nothing so far")
 	lines := map[string]string{}
 	for line := range strings.Lines(out) {
@@ -73,9 +76,9 @@ func TestPrintPacing(t *testing.T) {
 		lines[first] = strings.TrimSpace(rest)
 	}
 	for until, want := range map[string]string{
-		"01:00": "4     5      1.0%  ██|",
-		"05:00": "20    21     1.0%  ████████|",
-		"now":   "22    23     1.0%  █████████|",
+		"01:00": "4        5      1.0%  ██|",
+		"05:00": "20       21     1.0%  ████████|",
+		"now":   "21.5012  23     1.6%  █████████|",
 		"06:00": "24",
 		"00:00": "96",
 	} {
@@ -85,6 +88,21 @@ func TestPrintPacing(t *testing.T) {
 	}
 	if n := strings.Count(out, "\n"); n != 5+1+1+25 {
 		t.Errorf("%d lines, want one an hour and one for now:\n%s", n, out)
+	}
+
+	// Quarters of which nothing is known, such as before a restart, are not now.
+	p.PlanOf, p.Slots[9].Spent = "campaign/spring", ""
+	out = printed(t, p)
+	wantText(t, out, "today, plan of campaign/spring 21.5012; bids")
+	if n := strings.Count(out, "\nnow "); n != 1 {
+		t.Errorf("%d lines for now:\n%s", n, out)
+	}
+	// Without a plan there are no hours to come, and nothing to compare with.
+	p.PlanOf = ""
+	out = printed(t, p)
+	wantText(t, out, "today, without a plan; bids", "05:00        21           █████████\n", "now          23           ██████████\n")
+	if strings.Contains(out, "06:00") || strings.Contains(out, "|") {
+		t.Errorf("without a plan:\n%s", out)
 	}
 
 	// A day without money has a plan without a scale; a line item that the
@@ -121,7 +139,7 @@ func TestReportDiscrepancies(t *testing.T) {
 		return mustRun(t, append([]string{"report", "discrepancies", "--admin", front.URL}, args...)...)
 	}
 	out := report()
-	wantText(t, out, "LINE ITEM", "runners    index     1000  970    -3.00%  -0.50  970      12.00  960    -1.03%  -0.12  7       31\n", "walkers", "\ntotal ")
+	wantText(t, out, "LINE ITEM", "runners    index     1000  970    -3.00%   -0.50  970      12.00   960    -1.03%      -0.12  7       31\n", "walkers", "\ntotal ")
 	if n := strings.Count(out, "\n"); n != 4 {
 		t.Errorf("%d lines, want a head, two rows and a total:\n%s", n, out)
 	}
