@@ -33,15 +33,16 @@ type books struct {
 	ledger   *pacing.Ledger
 	recorder *audience.Recorder
 
-	// caughtUp is closed once all that was in the log at the start is booked:
-	// before that what was spent is not known, and nothing may be leased.
-	caughtUp chan struct{}
+	// caughtUp is closed once all that was in the log at the start is booked, and
+	// recorded once all its impressions are: before that it is not known what was
+	// spent, nor who has seen what, and nothing may be leased.
+	caughtUp, recorded chan struct{}
 }
 
 // openBooks opens the log and the accounts.
 func (s *server) openBooks(ctx context.Context) (err error) {
 	b := &s.books
-	b.caughtUp = make(chan struct{})
+	b.caughtUp, b.recorded = make(chan struct{}), make(chan struct{})
 	cfg := nats.DefaultConfig()
 	cfg.URL, cfg.Dir, cfg.MaxAge = s.cfg.Log.URL, filepath.Join(s.cfg.Data, "log"), s.cfg.Log.Keep
 	cfg.Replicas = s.cfg.Log.Replicas
@@ -123,26 +124,7 @@ func (b *books) run(ctx context.Context, s *server) error {
 
 // keep brings the log into the accounts.
 func (b *books) keep(ctx context.Context) error {
-	last, err := b.log.Events().Last(ctx)
-	if err != nil {
-		return fmt.Errorf("find the end of the log: %w", err)
-	}
-	caughtUp := sync.OnceFunc(func() { close(b.caughtUp) })
-	return follow(ctx, "ledger", b.log.Events(), func() (uint64, error) {
-		at, err := b.accounts.Position(ctx)
-		if err == nil && at >= last {
-			caughtUp()
-		}
-		return at, err
-	}, func(position uint64, batch []rtb.Event) error {
-		if err := b.ledger.Apply(position, batch); err != nil {
-			return err
-		}
-		if position >= last {
-			caughtUp()
-		}
-		return nil
-	})
+	return b.follow(ctx, "ledger", b.caughtUp, func() (uint64, error) { return b.accounts.Position(ctx) }, b.ledger.Apply)
 }
 
 // record brings the log into the profiles.
@@ -152,7 +134,7 @@ func (b *books) record(ctx context.Context, s *server) error {
 	case <-ctx.Done():
 		return nil
 	}
-	return follow(ctx, "recorder", b.log.Events(), func() (uint64, error) { return b.recorder.Recorded(), nil },
+	return b.follow(ctx, "recorder", b.recorded, func() (uint64, error) { return b.recorder.Recorded(), nil },
 		func(position uint64, batch []rtb.Event) error {
 			if err := b.recorder.Apply(position, batch); err != nil {
 				return err
@@ -160,6 +142,31 @@ func (b *books) record(ctx context.Context, s *server) error {
 			s.bidder.Exposures.Recorded(batch) // not before: an impression must always count somewhere
 			return nil
 		})
+}
+
+// follow has a consumer take the log from its position on. It closes caughtUp
+// once the consumer has all that is in the log now.
+func (b *books) follow(ctx context.Context, name string, caughtUp chan struct{}, position func() (uint64, error), apply func(uint64, []rtb.Event) error) error {
+	last, err := b.log.Events().Last(ctx)
+	if err != nil {
+		return fmt.Errorf("find the end of the log: %w", err)
+	}
+	done := sync.OnceFunc(func() { close(caughtUp) })
+	return follow(ctx, name, b.log.Events(), func() (uint64, error) {
+		at, err := position()
+		if err == nil && at >= last {
+			done()
+		}
+		return at, err
+	}, func(position uint64, batch []rtb.Event) error {
+		if err := apply(position, batch); err != nil {
+			return err
+		}
+		if position >= last {
+			done()
+		}
+		return nil
+	})
 }
 
 // follow has apply take the log from where it stands, over and over again when

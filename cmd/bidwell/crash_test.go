@@ -114,3 +114,38 @@ func TestStopKeepsTheBooks(t *testing.T) {
 		t.Errorf("%d of %d notices accepted: %+v; want %s spent and %s leased", n, bids, money, n*price, (bids-n)*cost)
 	}
 }
+
+// Profiles may be older than the log, because they are not synced with every
+// notice. Nobody gets a bid before they have what is in the log.
+func TestRestartCountsImpressionsFirst(t *testing.T) {
+	data, before := t.TempDir(), filepath.Join(t.TempDir(), "profiles")
+	p := serve(t, "--data", data, "--public-url", "https://bid.example.com")
+	p.apply(strings.Replace(shop, "pacing: asap,", "pacing: asap, caps: [{per: line-item, limit: 1, window: 24h}],", 1))
+	p.await(from(ann), true)
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(before, os.DirFS(filepath.Join(data, "profiles"))); err != nil {
+		t.Fatal(err)
+	}
+
+	p = serve(t, "--data", data, "--public-url", "https://bid.example.com")
+	p.await(from(bob), true)
+	if got := p.notify(p.reach(p.mustBid(from(ann)).BURL, "8")); got.status != http.StatusNoContent {
+		t.Fatalf("burl: %+v", got)
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(data, "profiles")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(before, filepath.Join(data, "profiles")); err != nil {
+		t.Fatal(err)
+	}
+
+	p = serve(t, "--data", data, "--public-url", "https://bid.example.com")
+	p.mustNotBid(from(ann))
+	p.await(from(bob), true)
+	p.mustNotBid(from(ann))
+}

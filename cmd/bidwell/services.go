@@ -221,6 +221,7 @@ func (s *server) ready() error {
 	}{
 		{s.catalog.Ready(), "campaigns are not loaded yet"},
 		{s.books.caughtUp, "what happened before the start is not booked yet"},
+		{s.books.recorded, "impressions from before the start are not counted yet"},
 	} {
 		select {
 		case <-wait.until:
@@ -338,12 +339,14 @@ func (s *server) run(ctx context.Context) error {
 }
 
 // lease lets the pacer lease budgets and steer, once it is known what was
-// spent before.
+// spent before, and who has seen what.
 func (s *server) lease(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-s.books.caughtUp:
+	for _, known := range []<-chan struct{}{s.books.caughtUp, s.books.recorded} {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-known:
+		}
 	}
 	every := time.Second
 	if !s.cfg.Simulated.IsZero() {
