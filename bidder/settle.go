@@ -13,8 +13,8 @@ import (
 // bid, and a pixel's price is in the hands of whoever sees the ad, so the
 // media never costs more than the bid, nor the whole more than what is held
 // for it. Money that was spent, we cannot know how much, counts as what was
-// held: then no budget is overrun for want of a key or a rate. It is the Bill
-// of [track.Parts].
+// held: then no budget is overrun for want of a key or a rate, or because a
+// profile has the wrong ones. It is the Bill of [track.Parts].
 func (b *Bidder) Bill(e *rtb.Event) {
 	e.Billing, e.Charge = false, 0
 	ex := b.Exchange(e.Exchange)
@@ -62,5 +62,5 @@ func (b *Bidder) OpenPrice(id rtb.ExchangeID, macro []byte) (rtb.Money, error) {
 	case errors.Is(err, exchange.ErrNoKeys):
 		return rtb.UnreadablePrice, track.ErrNoKeys
 	}
-	return 0, err
+	return rtb.UnreadablePrice, err
 }

@@ -133,7 +133,8 @@ func TestOpenPrice(t *testing.T) {
 	}{
 		{plain, "8.5", rtb.FromCPM(8.5), nil}, {plain, "", 0, track.ErrNoPrice}, {plain, " ", 0, track.ErrNoPrice},
 		{plain, "${AUCTION_PRICE}", 0, track.ErrUnexpanded}, {plain, "${AUCTION_PRICE:B64}", 0, track.ErrUnexpanded},
-		{plain, "AUDIT", 0, track.ErrAudit}, {plain, "audit", 0, track.ErrAudit}, {plain, "x", 0, exchange.ErrPrice},
+		{plain, "AUDIT", 0, track.ErrAudit}, {plain, "audit", 0, track.ErrAudit}, {plain, "x", rtb.UnreadablePrice, exchange.ErrPrice},
+		{plain, "-1", rtb.UnreadablePrice, exchange.ErrPrice}, {plain, "1e309", rtb.UnreadablePrice, exchange.ErrPrice}, {plain, "0", 0, nil},
 		{sealed, strings.Repeat("A", 38), rtb.UnreadablePrice, track.ErrNoKeys}, {sealed, "AUDIT", 0, track.ErrAudit},
 		{255, "1", 0, track.ErrNoPrice},
 	} {

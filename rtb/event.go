@@ -69,8 +69,9 @@ type Event struct {
 	Charge  Money // what it spends, in the account currency, fees included; never more than Cost
 }
 
-// UnreadablePrice is the Price of a notice that names one which is encrypted
-// with keys that we do not have.
+// UnreadablePrice is the Price of a notice that names one which cannot be read:
+// it is encrypted with keys that we do not have, or no price in the form that
+// the exchange's profile says.
 const UnreadablePrice Money = -1
 
 // Fees are what an impression costs the advertiser on top of the price of the

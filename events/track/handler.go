@@ -23,7 +23,8 @@ type Parts struct {
 
 	// Price reads the price macro of an exchange: the price of one impression
 	// in the currency of the bid. It may fail with one of the errors of this
-	// package; any other means that the price cannot be read.
+	// package; any other means that the price cannot be read, and then it is
+	// rtb.UnreadablePrice.
 	Price func(exchange rtb.ExchangeID, macro []byte) (rtb.Money, error)
 
 	// Bill sets e.Billing and e.Charge, by the rest of e.

@@ -50,7 +50,11 @@ func newFixture(t testing.TB) *fixture {
 			case "sealed":
 				return rtb.UnreadablePrice, ErrNoKeys
 			}
-			return rtb.ParseCPM(string(macro))
+			price, err := rtb.ParseCPM(string(macro))
+			if err != nil {
+				price = rtb.UnreadablePrice
+			}
+			return price, err
 		},
 		Bill: func(e *rtb.Event) {
 			if e.Billing = e.Type == rtb.EventBill; e.Billing {
@@ -237,9 +241,9 @@ func TestNoticesWithEveryPrice(t *testing.T) {
 		{"%24%7BAUCTION_PRICE%7D", "unexpanded", 0, true},
 		{"AUDIT", "audit", 0, false},
 		{"sealed", "no-keys", rtb.UnreadablePrice, true},
-		{"free", "unreadable", 0, true},
-		{"-1x", "unreadable", 0, true},
-		{"%00%ff%zz", "unreadable", 0, true},
+		{"free", "unreadable", rtb.UnreadablePrice, true},
+		{"-1x", "unreadable", rtb.UnreadablePrice, true},
+		{"%00%ff%zz", "unreadable", rtb.UnreadablePrice, true},
 	}
 	for _, n := range allNotices[:4] {
 		for i, form := range forms {

@@ -14,7 +14,7 @@ var (
 	ErrNoPrice    = errors.New("notice without a price")         // or the macro is blank
 	ErrUnexpanded = errors.New("price macro was not replaced")   // it stands there as we sent it
 	ErrAudit      = errors.New("price macro says AUDIT")         // a look at the ad, without an auction
-	ErrNoKeys     = errors.New("no keys to open the price with") // then the price is rtb.UnreadablePrice
+	ErrNoKeys     = errors.New("no keys to open the price with") // the price is rtb.UnreadablePrice then
 )
 
 // maxValue is the highest value of a conversion that is believed.
