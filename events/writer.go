@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -13,7 +14,7 @@ import (
 )
 
 // Errors of [Writer.Write]. After any but ErrBusy and ErrStopped the event may
-// or may not be part of the log.
+// or may not be part of the log, or may become part of it later.
 var (
 	ErrBusy    = errors.New("too many events wait for the log")
 	ErrLate    = errors.New("the log did not take the event in time")
@@ -43,6 +44,9 @@ type Writer struct {
 	cfg    WriterConfig
 	timers sync.Pool
 	wake   chan struct{} // holds one token when the queue is no longer empty
+
+	left    []rtb.Event  // a batch that the log did not take, Run's
+	failing atomic.Int64 // since when it takes none, Unix nanoseconds; zero when it does
 
 	mu      sync.Mutex
 	queue   []*group // the last one still gathers
@@ -121,13 +125,36 @@ func (w *Writer) join(e *rtb.Event, deadline time.Time) (*group, error) {
 	return g, nil
 }
 
+// Failing is for how long the log has taken nothing of what was brought to it;
+// zero when it takes what comes.
+func (w *Writer) Failing() time.Duration {
+	if since := w.failing.Load(); since != 0 {
+		return max(1, time.Since(time.Unix(0, since)))
+	}
+	return 0
+}
+
+// leftPause is how long a batch rests that the log did not take.
+const leftPause = time.Second
+
 // Run writes batches until ctx ends, then what still waits, and returns. From
 // then on Write refuses; so ctx should end after those who call it.
+//
+// While the log fails, one batch that it did not take is brought to it again
+// and again, although nobody waits for it any more: it is how Run finds out
+// that the log is well again when nobody calls Write.
 func (w *Writer) Run(ctx context.Context) error {
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
 	for ctx.Err() == nil {
+		if w.left != nil {
+			again.Reset(leftPause)
+		}
 		select {
 		case <-w.wake:
 			w.writeAll(ctx)
+		case <-again.C:
+			w.writeLeft(ctx)
 		case <-ctx.Done():
 		}
 	}
@@ -135,6 +162,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	w.stopped = true
 	w.mu.Unlock()
 	w.writeAll(ctx)
+	w.writeLeft(context.WithoutCancel(ctx))
 	return nil
 }
 
@@ -155,11 +183,46 @@ func (w *Writer) writeAll(ctx context.Context) {
 		g.err = w.commit(ctx, g)
 		close(g.done)
 
+		keep := g.err != nil && w.left == nil
+		if keep {
+			w.left = g.batch
+		}
 		w.mu.Lock()
 		w.waiting -= len(g.batch)
-		w.spare = g.batch[:0]
+		if !keep {
+			w.spare = g.batch[:0]
+		}
 		w.mu.Unlock()
+		if g.err == nil && w.left != nil {
+			w.writeLeft(ctx)
+		}
 	}
+}
+
+// writeLeft brings the batch that was left to the log.
+func (w *Writer) writeLeft(ctx context.Context) {
+	if w.left == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leftPause)
+	defer cancel()
+	if w.append(ctx, w.left) == nil {
+		w.left = nil
+	}
+}
+
+// append brings a batch to the log, once.
+func (w *Writer) append(ctx context.Context, batch []rtb.Event) error {
+	err := w.log.Append(ctx, batch)
+	if err != nil {
+		logErrors.Inc()
+		w.failing.CompareAndSwap(0, time.Now().UnixNano())
+		return err
+	}
+	w.failing.Store(0)
+	logBatches.Inc()
+	logEvents.Add(len(batch))
+	return nil
 }
 
 // commit appends the batch of g, again and again while that fails and anyone
@@ -172,14 +235,11 @@ func (w *Writer) commit(ctx context.Context, g *group) error {
 		if ctx.Err() != nil {
 			return ErrLate
 		}
-		err := w.log.Append(ctx, g.batch)
+		err := w.append(ctx, g.batch)
 		if err == nil {
-			logBatches.Inc()
-			logEvents.Add(len(g.batch))
 			logCommit.UpdateDuration(start)
 			return nil
 		}
-		logErrors.Inc()
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("append %d events to the log: %w", len(g.batch), err)

@@ -208,3 +208,36 @@ func TestWriterBeforeItRuns(t *testing.T) {
 		expect(t, results, nil)
 	})
 }
+
+// What the log did not take is brought to it until it does, also when nobody
+// calls any more: so it is known when the log is well again.
+func TestWriterFindsOutThatTheLogIsWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &slowLog{fails: 1 << 30}
+		w, stop := running(t, log, WriterConfig{})
+		if d := w.Failing(); d != 0 {
+			t.Errorf("Failing = %v before the first event", d)
+		}
+		for i := range 3 { // only the first batch is kept
+			if err := w.Write(&rtb.Event{Node: uint32(1 + i)}, time.Now().Add(200*time.Millisecond)); err == nil {
+				t.Fatal("a log that fails has taken an event")
+			}
+		}
+		time.Sleep(time.Minute)
+		if d := w.Failing(); d < time.Minute {
+			t.Errorf("Failing = %v after more than a minute", d)
+		}
+		log.mu.Lock()
+		log.fails = 0
+		log.mu.Unlock()
+		time.Sleep(2 * leftPause)
+		if d := w.Failing(); d != 0 || len(log.ids) != 1 {
+			t.Errorf("Failing = %v, %d events in the log, want none and 1", d, len(log.ids))
+		}
+		expect(t, write(w, 7, 1, time.Second), nil)
+		stop()
+		if !slices.Equal(log.ids, []uint32{1, 7}) {
+			t.Errorf("events %v, want 1 and 7", log.ids)
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bidwell/events"
@@ -37,6 +38,8 @@ type books struct {
 	// recorded once all its impressions are: before that it is not known what was
 	// spent, nor who has seen what, and nothing may be leased.
 	caughtUp, recorded chan struct{}
+
+	behind atomic.Bool // the ledger cannot book what is in the log
 }
 
 // openBooks opens the log and the accounts.
@@ -124,7 +127,40 @@ func (b *books) run(ctx context.Context, s *server) error {
 
 // keep brings the log into the accounts.
 func (b *books) keep(ctx context.Context) error {
-	return b.follow(ctx, "ledger", b.caughtUp, func() (uint64, error) { return b.accounts.Position(ctx) }, b.ledger.Apply)
+	begun := false
+	return b.follow(ctx, "ledger", b.caughtUp, func() (uint64, error) {
+		b.behind.Store(begun) // it has failed, until the batch where it did is booked
+		begun = true
+		return b.accounts.Position(ctx)
+	}, func(position uint64, batch []rtb.Event) error {
+		err := b.ledger.Apply(position, batch)
+		if err == nil {
+			b.behind.Store(false)
+		}
+		return err
+	})
+}
+
+// maxFailing is how long the log may take nothing before nothing is leased.
+const maxFailing = 5 * time.Second
+
+// leased are the accounts as the pacer leases from them.
+type leased struct {
+	pacing.Accounts
+	books *books
+}
+
+// Lease grants nothing while what bids cost cannot be written down: their holds
+// would expire, and the money be bid with again. So bidding stops when the
+// leases at hand have ended, long before that.
+func (l leased) Lease(ctx context.Context, node uint32, now time.Time, asks []pacing.Ask) ([]pacing.Grant, error) {
+	switch {
+	case l.books.writer.Failing() > maxFailing:
+		return nil, errors.New("the log takes no notices")
+	case l.books.behind.Load():
+		return nil, errors.New("the ledger cannot book the log")
+	}
+	return l.Accounts.Lease(ctx, node, now, asks)
 }
 
 // record brings the log into the profiles.

@@ -352,7 +352,7 @@ func (s *server) lease(ctx context.Context) error {
 	if !s.cfg.Simulated.IsZero() {
 		every = time.Millisecond // in which a simulated second may pass
 	}
-	return ignoreCanceled(s.pacer.Run(ctx, s.books.accounts, s.clock.Now, every))
+	return ignoreCanceled(s.pacer.Run(ctx, leased{s.books.accounts, &s.books}, s.clock.Now, every))
 }
 
 func ignoreCanceled(err error) error {

@@ -19,8 +19,9 @@ import (
 // Writer. The protocol allows no more than 64 MB.
 const maxPayload = 4 << 20
 
-// startServer runs a JetStream server that listens nowhere.
-func startServer(dir string) (*server.Server, error) {
+// startServer runs a JetStream server that listens nowhere. What is wrong with
+// it later is set in its logger.
+func startServer(dir string) (*server.Server, *logger, error) {
 	s, err := server.NewServer(&server.Options{
 		ServerName:             "bidwell",
 		DontListen:             true,
@@ -34,7 +35,7 @@ func startServer(dir string) (*server.Server, error) {
 		DisableJetStreamBanner: true,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := &logger{}
 	s.SetLoggerV2(out, false, false, false)
@@ -46,13 +47,16 @@ func startServer(dir string) (*server.Server, error) {
 	if err != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
-		return nil, err
+		return nil, nil, err
 	}
-	return s, nil
+	return s, out, nil
 }
 
 // logger passes on what a server has to say when it is a warning or worse.
-type logger struct{ stopped atomic.Pointer[string] }
+type logger struct {
+	stopped atomic.Pointer[string]
+	erred   atomic.Bool // there was an error
+}
 
 func (l *logger) Noticef(string, ...any) {}
 func (l *logger) Debugf(string, ...any)  {}
@@ -61,6 +65,7 @@ func (l *logger) Warnf(format string, v ...any) {
 	slog.Warn("log of events", "server", fmt.Sprintf(format, v...))
 }
 func (l *logger) Errorf(format string, v ...any) {
+	l.erred.Store(true)
 	slog.Error("log of events", "server", fmt.Sprintf(format, v...))
 }
 func (l *logger) Fatalf(format string, v ...any) {

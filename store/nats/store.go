@@ -22,7 +22,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	client "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -84,7 +83,7 @@ func (c Config) Validate() error {
 
 // Store is an open log. All its methods may be called by several goroutines.
 type Store struct {
-	server  *server.Server // nil when the log is outside
+	inside  *inside // nil when the log is outside
 	lock    *lock
 	conn    *client.Conn
 	events  *stream
@@ -121,10 +120,10 @@ func (s *Store) open(ctx context.Context, cfg Config) (err error) {
 		if s.lock, err = lockDir(cfg.Dir); err != nil {
 			return err
 		}
-		if s.server, err = startServer(cfg.Dir); err != nil {
+		if s.inside, err = runInside(cfg.Dir); err != nil {
 			return err
 		}
-		options = append(options, client.InProcessServer(s.server))
+		options = append(options, client.InProcessServer(s.inside))
 	}
 	if s.conn, err = client.Connect(cfg.URL, options...); err != nil {
 		return err
@@ -156,6 +155,7 @@ func (s *Store) open(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	s.samples.lossy = true
+	s.events.inside = s.inside
 	return nil
 }
 
@@ -223,9 +223,6 @@ func (s *Store) Close() error {
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	if s.server != nil {
-		s.server.Shutdown()
-		s.server.WaitForShutdown()
-	}
+	s.inside.close()
 	return s.lock.release()
 }

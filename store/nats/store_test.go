@@ -29,12 +29,16 @@ import (
 const (
 	childDir  = "BIDWELL_TEST_LOG"
 	childSize = "BIDWELL_TEST_LOG_BATCH"
+	childRoom = "BIDWELL_TEST_LOG_ROOM" // no file may be larger, for a while
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		if size, err := strconv.Atoi(os.Getenv(childSize)); err == nil {
 			fillAndDie(dir, size)
+		}
+		if room, err := strconv.Atoi(os.Getenv(childRoom)); err == nil {
+			runOutOfRoom(dir, uint64(room))
 		}
 		writeUntilKilled(dir)
 	}

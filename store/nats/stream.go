@@ -27,6 +27,7 @@ type stream struct {
 	subject  string
 	start    uint64 // position before the first batch ever
 	lossy    bool
+	inside   *inside       // to be told of failures; may be nil
 	patience time.Duration // how long Append waits for an answer; zero: until its context ends
 	buffers  sync.Pool     // of *[]byte
 }
@@ -55,6 +56,7 @@ func (s *stream) Append(ctx context.Context, batch []rtb.Event) error {
 	defer s.buffers.Put(buf)
 	*buf = events.AppendBatch((*buf)[:0], batch)
 	if _, err := s.js.Publish(ctx, s.subject, *buf); err != nil {
+		s.inside.failed(err)
 		return fmt.Errorf("append to %s: %w", s.name, err)
 	}
 	return nil
