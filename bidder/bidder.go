@@ -383,6 +383,7 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 		Cost:       bid.Cost,
 		Fees:       c.LineItem.Fees,
 		Currency:   resp.Currency,
+		BilledBy:   billing(s.exchange.Billing),
 	}
 	if len(s.request.Users) > 0 {
 		event.User = s.request.Users[0]

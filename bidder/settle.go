@@ -8,8 +8,8 @@ import (
 	"bidwell/rtb"
 )
 
-// Bill decides whether an event spends money, by the profile of its exchange,
-// and how much: it sets Billing and Charge. No auction takes more than was
+// Bill decides whether an event spends money, by the profile that its exchange
+// had when the bid was made, and how much: it sets Billing and Charge. No auction takes more than was
 // bid, and a pixel's price is in the hands of whoever sees the ad, so the
 // media never costs more than the bid, nor the whole more than what is held
 // for it. Money that was spent, we cannot know how much, counts as what was
@@ -17,8 +17,11 @@ import (
 // profile has the wrong ones. It is the Bill of [track.Parts].
 func (b *Bidder) Bill(e *rtb.Event) {
 	e.Billing, e.Charge = false, 0
-	ex := b.Exchange(e.Exchange)
-	if ex == nil || e.Type != billing(ex.Billing) {
+	by := e.BilledBy
+	if ex := b.Exchange(e.Exchange); by == 0 && ex != nil { // a token of an older version
+		by = billing(ex.Billing)
+	}
+	if by == 0 || e.Type != by {
 		return
 	}
 	e.Billing = true
@@ -42,14 +45,15 @@ func billing(n exchange.Notice) rtb.EventType {
 	return rtb.EventView
 }
 
-// OpenPrice reads a price macro as the profile of the exchange says. It is the
-// Price of [track.Parts].
+// OpenPrice reads a price macro as the profile of the exchange says; when there
+// is none any more it can only be plain. It is the Price of [track.Parts].
 func (b *Bidder) OpenPrice(id rtb.ExchangeID, macro []byte) (rtb.Money, error) {
-	ex := b.Exchange(id)
-	if ex == nil {
-		return 0, track.ErrNoPrice
+	var macros exchange.PriceMacro // plain where the exchange is gone
+	opener := &macros
+	if ex := b.Exchange(id); ex != nil {
+		opener = &ex.Price
 	}
-	price, err := ex.Price.Open(macro)
+	price, err := opener.Open(macro)
 	switch {
 	case err == nil:
 		return price, nil

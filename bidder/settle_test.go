@@ -25,7 +25,7 @@ func TestTokensOfABid(t *testing.T) {
 	want := rtb.Event{
 		Bid: bid.ID, Node: 77, Exchange: s.exchange.ID, LineItem: 3, Campaign: 44, Advertiser: item.Advertiser, Creative: 1,
 		Media: rtb.Banner, User: s.request.Users[0], Made: testNow.Local(), Cost: item.Fees.On(item.Fees.Off(rtb.FromCPM(5))), Fees: item.Fees,
-		Currency: rtb.Currency{'E', 'U', 'R'},
+		Currency: rtb.Currency{'E', 'U', 'R'}, BilledBy: billing(s.exchange.Billing),
 	}
 	for class, token := range map[events.Class][]byte{events.Server: bid.ServerToken, events.Browser: bid.Token} {
 		var got rtb.Event
@@ -99,6 +99,15 @@ func TestBill(t *testing.T) {
 	if f.Bill(&e); e.Billing || e.Charge != 0 {
 		t.Errorf("an exchange that is gone bills %s", e.Charge)
 	}
+	// What the bid was made under counts, whatever the profile says now.
+	for _, ex := range []rtb.ExchangeID{billedBy[rtb.EventBill], billedBy[rtb.EventView], 255} {
+		for kind, charge := range map[rtb.EventType]rtb.Money{rtb.EventWin: cpm, rtb.EventBill: 0, rtb.EventView: 0} {
+			e := rtb.Event{Type: kind, Exchange: ex, BilledBy: rtb.EventWin, Price: cpm, Cost: cpm, Currency: rtb.USD}
+			if f.Bill(&e); e.Charge != charge || e.Billing != (charge > 0) {
+				t.Errorf("%s of a bid that the win pays, through exchange %d: billing %t, charge %s", kind, ex, e.Billing, e.Charge)
+			}
+		}
+	}
 	if n := testing.AllocsPerRun(100, func() { f.Bill(&e) }); n != 0 {
 		t.Errorf("Bill allocates %v times, want 0", n)
 	}
@@ -136,7 +145,7 @@ func TestOpenPrice(t *testing.T) {
 		{plain, "AUDIT", 0, track.ErrAudit}, {plain, "audit", 0, track.ErrAudit}, {plain, "x", rtb.UnreadablePrice, exchange.ErrPrice},
 		{plain, "-1", rtb.UnreadablePrice, exchange.ErrPrice}, {plain, "1e309", rtb.UnreadablePrice, exchange.ErrPrice}, {plain, "0", 0, nil},
 		{sealed, strings.Repeat("A", 38), rtb.UnreadablePrice, track.ErrNoKeys}, {sealed, "AUDIT", 0, track.ErrAudit},
-		{255, "1", 0, track.ErrNoPrice},
+		{255, "1", rtb.FromCPM(1), nil}, {255, "", 0, track.ErrNoPrice}, {255, strings.Repeat("A", 38), rtb.UnreadablePrice, exchange.ErrPrice},
 	} {
 		t.Run(fmt.Sprintf("%d %s", tt.exchange, tt.macro), func(t *testing.T) {
 			if price, err := f.OpenPrice(tt.exchange, []byte(tt.macro)); price != tt.price || !errors.Is(err, tt.want) {

@@ -179,7 +179,7 @@ func put(p []byte, e *rtb.Event) {
 	le.PutUint32(p[38:], uint32(made))
 	le.PutUint16(p[42:], uint16(made>>32))
 	p[44] = byte(e.Exchange)
-	p[45] = byte(e.Media)
+	p[45] = byte(e.Media)&15 | byte(e.BilledBy)<<4
 	copy(p[46:49], e.Currency[:])
 	copy(p[49:65], e.User[:])
 }
@@ -198,7 +198,7 @@ func get(p []byte, e *rtb.Event) {
 	made := uint64(le.Uint32(p[38:])) | uint64(le.Uint16(p[42:]))<<32
 	e.Made = time.UnixMilli(int64(made<<16) >> 16)
 	e.Exchange = rtb.ExchangeID(p[44])
-	e.Media = rtb.Media(p[45])
+	e.Media, e.BilledBy = rtb.Media(p[45]&15), rtb.EventType(p[45]>>4)
 	e.Currency = rtb.Currency(p[46:49])
 	e.User = rtb.UserID(p[49:65])
 }

@@ -59,6 +59,7 @@ func TestTokenRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		want := testEvent(r)
+		want.BilledBy = rtb.EventType(r.IntN(rtb.EventTypeCount))
 		for _, class := range classes {
 			notice := want // what the notice says is not part of the token
 			notice.Type, notice.Time, notice.Price, notice.Charge, notice.Billing = rtb.EventClick, april, 1, 2, true

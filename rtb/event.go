@@ -54,6 +54,7 @@ type Event struct {
 	Cost       Money     // what the bid holds, in the account currency, fees included
 	Fees       Fees      // of the line item when the bid was made
 	Currency   Currency  // of the bid
+	BilledBy   EventType // the notice that spends, by the exchange's profile of then; zero when not known. Not in the log
 
 	// From the notice.
 	Type     EventType
@@ -65,7 +66,7 @@ type Event struct {
 	Value    Money     // of a conversion, in the account currency
 
 	// Decided when it came, so that a replay of the log changes nothing.
-	Billing bool  // the exchange's profile says that this notice spends the money
+	Billing bool  // this notice spends the money
 	Charge  Money // what it spends, in the account currency, fees included; never more than Cost
 }
 
