@@ -55,6 +55,12 @@ func (s *server) openBooks(ctx context.Context) (err error) {
 	if b.accounts, err = pebble.OpenAccounts(filepath.Join(s.cfg.Data, "accounts"), pebble.AccountOptions{}); err != nil {
 		return err
 	}
+	if err := b.recoverable(ctx); err != nil {
+		if s.cfg.Log.URL == "" {
+			return err
+		}
+		slog.Warn("budgets may be spent twice", "cause", err)
+	}
 	b.writer = events.NewWriter(b.log.Events(), events.WriterConfig{})
 	b.samples = events.NewSamples(b.log.Samples(), events.SamplesConfig{})
 	now := s.clock.Now()
@@ -64,6 +70,21 @@ func (s *server) openBooks(ctx context.Context) (err error) {
 		s.pacer.LeaseFor(s.cfg.Pacing.Lease),
 		s.pacer.SilenceFor(s.cfg.Pacing.Silence),
 	)
+}
+
+// recoverable makes sure that new accounts can be made from the log: from a part
+// of it they would give money back that was spent.
+func (b *books) recoverable(ctx context.Context) error {
+	at, err := b.accounts.Position(ctx)
+	if err != nil || at > 0 {
+		return err
+	}
+	whole, err := b.log.Whole(ctx)
+	if err == nil && !whole {
+		err = errors.New("the accounts are empty, and the log does not reach back to its beginning, so what was spent is not known: " +
+			"restore the folder accounts from a copy, or move the folder log away too, and all budgets begin anew")
+	}
+	return err
 }
 
 // buildBooks puts the consumers together, once the bidder that they tell is

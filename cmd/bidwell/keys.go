@@ -40,7 +40,7 @@ type keyFile struct {
 const keyLinger = events.ConversionLife + 24*time.Hour
 
 // openKeys reads the secrets from the data folder, and makes them at the first
-// start. BIDWELL_KEYS names another file, which must exist.
+// start of a new folder. BIDWELL_KEYS names another file, which must exist.
 func openKeys(data string, life time.Duration, now time.Time, getenv func(string) string) (*keyFile, error) {
 	f := &keyFile{path: getenv("BIDWELL_KEYS"), life: life}
 	own := f.path == ""
@@ -48,6 +48,9 @@ func openKeys(data string, life time.Duration, now time.Time, getenv func(string
 		f.path = filepath.Join(data, "keys")
 	}
 	k, err := readKeys(f.path)
+	if errors.Is(err, fs.ErrNotExist) && own && used(data) {
+		return nil, fmt.Errorf("the keys %s are gone, without which no notice counts and no user is known again: restore the file, or begin with a new data folder", f.path)
+	}
 	if errors.Is(err, fs.ErrNotExist) && own {
 		rand.Read(f.Salt[:]) // never fails
 		f.Tokens = []events.Key{newKey(1, now)}

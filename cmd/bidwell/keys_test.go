@@ -243,3 +243,37 @@ func TestParseKeysNamesWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// New keys in a folder that has books would open nothing and know nobody.
+func TestKeysThatAreGone(t *testing.T) {
+	data := t.TempDir()
+	mustOpenKeys(t, data, newYear, noEnvironment)
+	for _, step := range []func() error{
+		func() error { return os.Mkdir(filepath.Join(data, "accounts"), 0o700) },
+		func() error { return os.Remove(filepath.Join(data, "keys")) },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := openKeys(data, 30*day, newYear, noEnvironment); err == nil || !strings.Contains(err.Error(), "restore the file") {
+		t.Errorf("openKeys = %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(data, "keys")); err == nil {
+		t.Error("new keys were made")
+	}
+}
+
+// Amounts of one currency must not become amounts of another.
+func TestCurrencyOfAFolder(t *testing.T) {
+	data := t.TempDir()
+	for range 2 {
+		if err := keepCurrency(data, rtb.USD); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := keepCurrency(data, rtb.ParseCurrency("EUR"))
+	if err == nil || !strings.Contains(err.Error(), "are in USD, not in EUR") {
+		t.Errorf("keepCurrency = %v", err)
+	}
+}

@@ -77,6 +77,9 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 	if s.lock, err = lockFolder(cfg.Data); err != nil {
 		return nil, err
 	}
+	if err := keepCurrency(cfg.Data, cfg.Account); err != nil {
+		return nil, err
+	}
 	if s.keys, err = openKeys(cfg.Data, cfg.KeyLife, time.Now(), getenv); err != nil {
 		return nil, err
 	}

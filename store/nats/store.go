@@ -214,6 +214,16 @@ func unread(cfg Config, name string) error {
 // Events is the log of money: what Append has taken is on disk.
 func (s *Store) Events() events.Log { return s.events }
 
+// Whole reports whether the log of money has all batches since it began; the
+// oldest leave by age.
+func (s *Store) Whole(ctx context.Context) (bool, error) {
+	found, err := s.events.js.Stream(ctx, s.events.name)
+	if err != nil {
+		return false, fmt.Errorf("beginning of %s: %w", s.events.name, err)
+	}
+	return found.CachedInfo().State.FirstSeq <= s.events.start+1, nil
+}
+
 // Samples is the log of what may be lost. Its last seconds do not survive a
 // crash, and its oldest batches make room for new ones.
 func (s *Store) Samples() events.Log { return s.samples }

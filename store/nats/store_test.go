@@ -373,6 +373,9 @@ func TestPositionsOutliveBatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if whole, err := s.Whole(t.Context()); err != nil || !whole {
+		t.Errorf("Whole = %t, %v, want true", whole, err)
+	}
 	js := s.events.js
 	found, err := js.Stream(t.Context(), s.events.name)
 	if err != nil {
@@ -385,6 +388,9 @@ func TestPositionsOutliveBatches(t *testing.T) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	if whole, err := s.Whole(t.Context()); err != nil || whole {
+		t.Errorf("Whole = %t, %v after a batch has left, want false", whole, err)
 	}
 	again := openTest(t, crashed(t, cfg)).Events()
 	if got, err := again.Last(t.Context()); err != nil || got != last {
