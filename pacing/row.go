@@ -111,7 +111,9 @@ func (r *Row) Book(node uint32, amount rtb.Money, at time.Time) (late rtb.Money)
 }
 
 // adopt begins the day that an ask names, if it is a later one. Of the same day
-// the ask knows better when it ends.
+// the ask knows better when it ends. A day that begins within half a day of the
+// one before is the same day in another time zone: what was spent today stays
+// today's, or a change of the time zone would bring a new daily budget.
 func (r *Row) adopt(start, end time.Time) {
 	if start.IsZero() || start.Before(r.DayStart) {
 		return
@@ -119,7 +121,7 @@ func (r *Row) adopt(start, end time.Time) {
 	if !end.After(start) {
 		end = start.Add(fullDay)
 	}
-	if start.After(r.DayStart) {
+	if start.Sub(r.DayStart) >= fullDay/2 {
 		r.Before = r.Spent
 	}
 	r.DayStart, r.DayEnd = start.UTC(), end.UTC()

@@ -93,6 +93,29 @@ func TestLeaseOfTheNextDay(t *testing.T) {
 	}
 }
 
+// A change of the time zone moves the day; it does not bring a new budget.
+func TestLeaseInAnotherTimeZone(t *testing.T) {
+	var r pacing.Row
+	now := monday.Add(16 * time.Hour)
+	zoned := func(start time.Time) pacing.Ask {
+		a := ask(1000, 0, 100, now)
+		a.DayStart, a.DayEnd = start, start.Add(24*time.Hour)
+		return a
+	}
+	losAngeles, tokyo := monday.Add(8*time.Hour), monday.Add(15*time.Hour)
+	wantGrant(t, r.Lease(1, now, zoned(losAngeles)), 100, 0)
+	r.Book(1, 100, now)
+	for _, start := range []time.Time{tokyo, losAngeles, tokyo} {
+		if g := r.Lease(1, now, zoned(start)); g.Granted != 100 || g.Spent-g.Before != 100 {
+			t.Errorf("the day began at %s: %+v, want no more and 100 spent today", start, g)
+		}
+	}
+	now = tokyo.Add(25 * time.Hour)
+	if g := r.Lease(2, now, zoned(tokyo.Add(24*time.Hour))); g.Granted != 100 {
+		t.Errorf("on the next day %+v, want 100", g)
+	}
+}
+
 func TestBookTurnsTheDay(t *testing.T) {
 	var r pacing.Row
 	if late := r.Book(1, 5, monday); late != 0 { // before anybody asked: of no day, and without a limit
