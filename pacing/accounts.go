@@ -159,6 +159,11 @@ type Ask struct {
 	// Usable is until when the node bids with the lease, unless it asks again;
 	// zero is Until. After that only bids in flight have it.
 	Usable time.Time
+
+	// Multiplier is what part of their value the bids of the node are, as far as
+	// this account has its say; zero where it has none. Nodes that draw on one
+	// account keep theirs together.
+	Multiplier float64
 }
 
 // Grant answers an Ask.
@@ -178,6 +183,7 @@ type Statement struct {
 	Leased           rtb.Money // in the hands of all nodes
 	Stranded         rtb.Money // part of Leased: of nodes that bid no more with it, mostly because they have died
 	Nodes            int       // that have a lease and may bid with it
+	Multiplier       float64   // the geometric mean of theirs; zero when unknown
 }
 
 // Tally is what the notices of one line item through one exchange say, for the

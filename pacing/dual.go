@@ -11,6 +11,7 @@ const (
 	slackLog         = 0.7 // a multiplier that does not bind is at most twice the one that does
 
 	correction = 0.25 // weight of the gap between spend and plan
+	meeting    = 0.2  // of the way to the mean of all bidders, each time a lease is asked for
 
 	// The time constant of a multiplier is what the plan takes to spend so many
 	// payments: few at first, when nothing is known, then enough for their
@@ -39,6 +40,30 @@ func (d *dual) step(planned, paid, gap, dt, tau, pace float64) {
 }
 
 func (d *dual) multiplier() float64 { return math.Exp(d.log) }
+
+// common is the multiplier that other bidders should know of: that of the line
+// items that draw on the account, zero when none is steered.
+func (s *steering) common() float64 {
+	for _, mode := range [...]rtb.Pacing{rtb.PaceEven, rtb.PaceAhead} {
+		if s.loosest[mode] <= 0 {
+			return s.duals[mode].multiplier()
+		}
+	}
+	return 0
+}
+
+// meet moves the multipliers towards those of the others. Bidders that share a
+// plan see only what all spend together: without this one would bid ever more
+// and another ever less, until few bids take all the money.
+func (s *steering) meet(asked float64, g *Grant) {
+	if asked <= 0 || g.Multiplier <= 0 || g.Nodes < 2 {
+		return
+	}
+	for mode := range s.duals {
+		d := &s.duals[mode]
+		d.log = max(math.Log(lowestMultiplier), min(0, d.log+meeting*math.Log(g.Multiplier/asked)))
+	}
+}
 
 // pulse knows how grainy the spend of an account is, and from that how fast
 // its multipliers may follow.

@@ -181,7 +181,7 @@ func (p *Pacer) demands(now time.Time) []demand {
 		list = append(list, demand{account: a, charged: a.charged, usable: seconds(usable), ask: Ask{
 			Account: a.id, Total: rtb.Money(a.terms.total), Daily: rtb.Money(a.terms.daily),
 			DayStart: time.Unix(a.dayStart, 0).UTC(), DayEnd: time.Unix(a.dayEnd, 0).UTC(),
-			Granted: rtb.Money(a.request(want)), Usable: usable, Until: until,
+			Granted: rtb.Money(a.request(want)), Usable: usable, Until: until, Multiplier: a.common(),
 		}})
 	}
 	slices.SortFunc(list, func(a, b demand) int { return cmp.Compare(a.ask.Account, b.ask.Account) })
@@ -347,6 +347,7 @@ func (d *demand) grant(g *Grant, now, renewal float64) {
 	// What dead bidders left stays reserved, but little of it will be spent: it
 	// is no reason for the living to bid less.
 	a.heldBeside = int64(a.inUse * float64(max(0, g.Leased-g.Stranded-g.Granted+g.Charged)))
+	a.meet(d.ask.Multiplier, g)
 	a.free = unlimited
 	if t := a.terms.total; t > 0 {
 		a.free = min(a.free, t-int64(g.Spent)-int64(g.Leased))

@@ -24,6 +24,7 @@ type RowLease struct {
 	Node             uint32
 	Granted, Charged rtb.Money // both since the node began; Charged is never more than Granted
 	Usable, Until    time.Time // as in Ask
+	Multiplier       float64   // as in Ask
 }
 
 // Clone is a copy that shares nothing with the row.
@@ -53,7 +54,7 @@ func (r *Row) Lease(node uint32, now time.Time, ask Ask) Grant {
 	if want > l.Granted {
 		want = min(want, max(l.Granted, addMoney(l.Charged, r.room(node, ask))))
 	}
-	l.Granted, l.Usable, l.Until = want, ask.Usable, ask.Until
+	l.Granted, l.Usable, l.Until, l.Multiplier = want, ask.Usable, ask.Until, ask.Multiplier
 	if l.Usable.IsZero() || l.Usable.After(l.Until) {
 		l.Usable = l.Until
 	}
@@ -145,15 +146,23 @@ func (r *Row) Statement(account rtb.AccountID, now time.Time) Statement {
 	s := Statement{
 		Account: account, Spent: r.Spent, Before: r.Before, DayStart: r.DayStart, DayEnd: r.DayEnd, Late: r.Late,
 	}
+	logs, known := 0.0, 0
 	for _, l := range r.Leases {
 		if l.Until.After(now) {
 			s.Leased = addMoney(s.Leased, l.Granted-l.Charged)
 			if l.Usable.After(now) {
 				s.Nodes++
+				if l.Multiplier > 0 {
+					logs += math.Log(l.Multiplier)
+					known++
+				}
 			} else {
 				s.Stranded = addMoney(s.Stranded, l.Granted-l.Charged)
 			}
 		}
+	}
+	if known > 0 {
+		s.Multiplier = math.Exp(logs / float64(known))
 	}
 	return s
 }

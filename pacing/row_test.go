@@ -1,6 +1,7 @@
 package pacing_test
 
 import (
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -71,6 +72,22 @@ func TestLeaseIsStranded(t *testing.T) {
 		t.Errorf("%+v, want one node and 70 stranded", s)
 	}
 	wantGrant(t, r.Lease(2, now, ask(500, 200, 0, now)), 100, 0) // it is reserved all the same
+}
+
+// The multiplier of an account is that of the nodes that bid.
+func TestLeaseTellsTheMultiplier(t *testing.T) {
+	var r pacing.Row
+	now := monday
+	for node, multiplier := range []float64{0, 0.1, 0.4, 0.9} {
+		a := ask(10, 200, 0, now)
+		if a.Multiplier = multiplier; multiplier == 0.9 {
+			a.Usable = now.Add(time.Second)
+		}
+		r.Lease(uint32(node+1), now, a)
+	}
+	if s := r.Statement(account, now.Add(time.Second)); math.Abs(s.Multiplier-0.2) > 1e-9 {
+		t.Errorf("multiplier %v, want the geometric mean of 0.1 and 0.4", s.Multiplier)
+	}
 }
 
 func TestLeaseOfTheNextDay(t *testing.T) {

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"bidwell/pacing"
@@ -9,9 +10,10 @@ import (
 )
 
 // Rows and tallies begin with a byte that names their format. After it come
-// varints in the order of the fields below; a time is seconds and nanoseconds.
+// varints in the order of the fields below; a time is seconds and nanoseconds,
+// a multiplier the bits of its number.
 const (
-	rowFormat   = 2
+	rowFormat   = 3
 	tallyFormat = 1
 )
 
@@ -23,6 +25,7 @@ func appendRow(dst []byte, r *pacing.Row) []byte {
 	for _, l := range r.Leases {
 		dst = binary.AppendUvarint(dst, uint64(l.Node))
 		dst = appendTime(appendTime(appendMoney(appendMoney(dst, l.Granted), l.Charged), l.Usable), l.Until)
+		dst = binary.AppendUvarint(dst, math.Float64bits(l.Multiplier))
 	}
 	return dst
 }
@@ -32,8 +35,8 @@ func decodeRow(value []byte) (pacing.Row, error) {
 	f.format(rowFormat)
 	r := pacing.Row{Spent: f.money(), Before: f.money(), Late: f.money(), DayStart: f.time(), DayEnd: f.time()}
 	for range f.count(uint64(len(value))) { // a lease takes more than a byte
-		l := pacing.RowLease{Node: f.node(), Granted: f.money(), Charged: f.money(), Usable: f.time(), Until: f.time()}
-		f.bad = f.bad || l.Charged > l.Granted
+		l := pacing.RowLease{Node: f.node(), Granted: f.money(), Charged: f.money(), Usable: f.time(), Until: f.time(), Multiplier: math.Float64frombits(f.uint())}
+		f.bad = f.bad || l.Charged > l.Granted || !(l.Multiplier >= 0 && l.Multiplier <= 1)
 		r.Leases = append(r.Leases, l)
 	}
 	f.bad = f.bad || r.Before > r.Spent || r.Late > r.Spent

@@ -237,7 +237,8 @@ func (h *history) lease(t *rapid.T) {
 		asks = append(asks, pacing.Ask{
 			Account: id, Total: h.total, Daily: h.daily, DayStart: day, DayEnd: day.Add(24 * time.Hour),
 			Granted: max(0, h.granted[fmt.Sprint(node, id)]+more), Until: until,
-			Usable: until.Add(-time.Duration(rapid.IntRange(0, 60).Draw(t, "minutes in flight")) * time.Minute),
+			Usable:     until.Add(-time.Duration(rapid.IntRange(0, 60).Draw(t, "minutes in flight")) * time.Minute),
+			Multiplier: float64(rapid.IntRange(0, 4).Draw(t, "multiplier")) / 4,
 		})
 	}
 	for range 2 { // the answer is lost, and it asks again
