@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -18,7 +17,8 @@ import (
 )
 
 // Replay runs a log of auctions through the pacing and pricing of the bidder:
-// one line item with one budget for all of it.
+// one line item with one budget for all of it, and one bidder or several that
+// share the budget by leases.
 type Replay struct {
 	Log     *AuctionLog
 	Budget  float64 // in the unit of the prices
@@ -35,40 +35,15 @@ type Replay struct {
 	Profile    []float64 // shares of them in equal stretches of the log's time; empty when unknown
 	Multiplier float64   // to begin with, relative to the worth, or to what the first rows suggest; zero: 1
 	Delay      time.Duration
-	Hold       time.Duration // how long a bid holds its price; zero: the bidder's default
+	Hold       time.Duration // how long a bid holds its price; zero: the bidder's default, or as long as Late takes
 	Seed       uint64
 
+	Bidders int     // each row goes to one of them by chance; zero: one
+	Late    int     // a win or a loss is told so many auctions later, as well as after Delay
+	Losses  string  // told or never; empty: told
+	Drop    float64 // after that part of the rows the first bidder is gone, with its lease; zero: never
+
 	Progress func(done int) // told now and then how many auctions are over; nil for none
-}
-
-// ReplayResult is what a replay came to. Amounts are in the unit of the log.
-type ReplayResult struct {
-	Auctions     int     `json:"auctions"`
-	Bids         int     `json:"bids"`
-	Wins         int     `json:"wins"`
-	Spend        float64 `json:"spend"`
-	Clicks       int     `json:"clicks"`
-	Value        float64 `json:"value"` // sum of pctr over wins
-	Budget       float64 `json:"budget"`
-	Utilisation  float64 `json:"utilisation"`   // spend over budget
-	MaxDeviation float64 `json:"max_deviation"` // of what is spent from the plan, at the end of 96 slots, over the budget
-	Overspend    float64 `json:"overspend"`     // spend beyond the budget
-	ECPC         float64 `json:"ecpc"`          // spend over clicks; zero without clicks
-	ExpectedCPC  float64 `json:"expected_cpc"`  // spend over value
-
-	CapRatio float64 `json:"cap_ratio,omitempty"` // expected CPC over its cap
-
-	// The oracle knows all prices beforehand: it takes the auctions with the
-	// most pctr for their price until the budget is spent, the last in part.
-	OracleValue float64 `json:"oracle_value"`
-	OracleShare float64 `json:"oracle_share"` // value over the oracle's
-
-	From       time.Time `json:"from"`
-	Until      time.Time `json:"until"`
-	Multiplier float64   `json:"multiplier"` // at the end
-	Worth      float64   `json:"worth"`      // of a click at a multiplier of 1
-	OutOfOrder int       `json:"out_of_order,omitempty"`
-	Seconds    float64   `json:"seconds"`
 }
 
 // ReplaySlots is into how many stretches the time of a log is divided to
@@ -76,6 +51,8 @@ type ReplayResult struct {
 const ReplaySlots = 96
 
 const replaySlot = 15 * time.Minute
+
+const maxBidders = 1000
 
 var pacings = map[string]rtb.Pacing{"": rtb.PaceEven, "even": rtb.PaceEven, "asap": rtb.PaceASAP, "ahead": rtb.PaceAhead}
 
@@ -103,6 +80,18 @@ func (r *Replay) Validate() error {
 	if r.Delay < 0 || r.Delay > 24*time.Hour {
 		errs = append(errs, errors.New("delay: want 0 to 24h"))
 	}
+	if r.Bidders < 0 || r.Bidders > maxBidders {
+		errs = append(errs, fmt.Errorf("bidders: want 1 to %d", maxBidders))
+	}
+	if r.Late < 0 || r.Late > maxAuctions {
+		errs = append(errs, fmt.Errorf("late: want 0 to %d auctions", maxAuctions))
+	}
+	if !slices.Contains([]string{"", "told", "never"}, r.Losses) {
+		errs = append(errs, fmt.Errorf("losses: %q is neither told nor never", r.Losses))
+	}
+	if !(r.Drop >= 0 && r.Drop <= 1) || r.Drop > 0 && r.Bidders < 2 {
+		errs = append(errs, errors.New("drop: want a part of the log, 0 to 1, and more than one bidder"))
+	}
 	if r.Log == nil || r.Log.Len() == 0 {
 		errs = append(errs, errors.New("log: no rows"))
 	}
@@ -119,26 +108,36 @@ func (l *AuctionLog) period() (from, until time.Time) {
 // waiting is a bid whose outcome the pacer has not been told.
 type waiting struct {
 	due       int64
+	row       int // after which it is told
+	bidder    *replayBidder
 	bid, paid rtb.Money
 	made      time.Time
 	won       bool
 	pctr      float64
 }
 
+// replayBidder is one of those that share the budget.
+type replayBidder struct {
+	*pacing.Pacer
+	bids int
+}
+
 // replaying is a replay under way.
 type replaying struct {
 	*Replay
-	scale  float64 // money for one unit of the log
-	pacer  *pacing.Pacer
-	books  *pacing.Memory
-	ledger *pacing.Ledger
-	told   uint64
-	now    time.Time
-	item   rtb.LineItem
-	queue  []waiting
-	spent  rtb.Money
-	slots  [ReplaySlots]rtb.Money // spent by the end of each
-	result ReplayResult
+	scale   float64 // money for one unit of the log
+	bidders []replayBidder
+	alive   []replayBidder // those that are not gone
+	books   *pacing.Memory
+	ledger  *pacing.Ledger
+	told    uint64
+	row     int
+	now     time.Time
+	item    rtb.LineItem
+	queue   []waiting
+	spent   rtb.Money
+	slots   [ReplaySlots]rtb.Money // spent by the end of each
+	result  ReplayResult
 }
 
 // Run replays the log.
@@ -154,7 +153,9 @@ func (r *Replay) Run(ctx context.Context) (*ReplayResult, error) {
 	if err := run.play(ctx); err != nil {
 		return nil, err
 	}
-	run.score()
+	if err := run.score(ctx); err != nil {
+		return nil, err
+	}
 	run.result.Seconds = time.Since(start).Seconds()
 	return &run.result, nil
 }
@@ -196,27 +197,65 @@ func (r *replaying) prepare() error {
 			Account: rtb.LineItemAccount(1, rtb.OfMoney), Total: rtb.Money(r.Budget * r.scale),
 		}},
 	}
-	r.pacer, r.books = pacing.NewPacer(1, from), pacing.NewMemory()
+	r.books = pacing.NewMemory()
 	r.ledger = pacing.NewLedger(r.books, func(price rtb.Money, _ rtb.Currency) rtb.Money { return price }, func(e *rtb.Event, seen pacing.Kinds) {
-		r.pacer.Apply(e, seen, r.now)
+		for i := range r.bidders {
+			r.bidders[i].Apply(e, seen, r.now)
+		}
 	})
-	if err := r.pacer.SilenceFor(7 * 24 * time.Hour); err != nil { // a log that is quiet is no fault
+	hold, err := r.hold()
+	if err != nil {
 		return err
 	}
-	if r.Hold > 0 {
-		if err := r.pacer.HoldFor(r.Hold, from); err != nil {
+	r.result.HoldSeconds = hold.Seconds()
+	r.bidders = make([]replayBidder, max(1, r.Bidders))
+	r.alive = r.bidders
+	for i := range r.bidders {
+		p := pacing.NewPacer(uint32(i+1), from)
+		r.bidders[i].Pacer = p
+		if err := p.SilenceFor(7 * 24 * time.Hour); err != nil { // a log that is quiet is no fault
+			return err
+		}
+		if err := p.HoldFor(hold, from); err != nil {
+			return err
+		}
+		items := []rtb.LineItem{r.item}
+		p.Assign(items, from)
+		r.item.Slot = items[0].Slot
+		if err := p.Lease(context.Background(), r.books, from); err != nil {
+			return err
+		}
+		if err := p.Forecast(r.item.Budgets[0].Account, pacing.Forecast{
+			From: from, Until: until, Opportunities: r.Forecast, Shares: r.Profile, Multiplier: min(1, multiplier),
+		}); err != nil {
 			return err
 		}
 	}
-	items := []rtb.LineItem{r.item}
-	r.pacer.Assign(items, from)
-	r.item = items[0]
-	if err := r.pacer.Lease(context.Background(), r.books, from); err != nil {
-		return err
+	return nil
+}
+
+// hold is how long a bid holds its price: longer than any notice takes that is
+// late by a number of auctions.
+func (r *replaying) hold() (time.Duration, error) {
+	const most = 24 * time.Hour
+	if r.Hold > 0 || r.Late == 0 {
+		return cmp.Or(r.Hold, pacing.HoldTimeout), nil
 	}
-	return r.pacer.Forecast(r.item.Budgets[0].Account, pacing.Forecast{
-		From: from, Until: until, Opportunities: r.Forecast, Shares: r.Profile, Multiplier: min(1, multiplier),
-	})
+	l, until := r.Log, r.result.Until.UnixNano()
+	longest := time.Duration(0)
+	for i, made := range l.Time {
+		told := until
+		if at := i + r.Late; at < l.Len() {
+			told = l.Time[at]
+		}
+		longest = max(longest, time.Duration(told-made))
+	}
+	hold := max(pacing.HoldTimeout, longest+r.Delay+time.Minute)
+	if hold > most {
+		return 0, fmt.Errorf("late: %d auctions take up to %v in this log, and a bid holds its price for %v at most: say how long with hold",
+			r.Late, longest.Round(time.Minute), most)
+	}
+	return hold.Round(time.Second), nil
 }
 
 // reference is the price of a click at which the first rows alone would have
@@ -251,7 +290,8 @@ func (r *replaying) reference() float64 {
 // play holds the auctions, row by row, and steps the pacer each second.
 func (r *replaying) play(ctx context.Context) error {
 	l, slot := r.Log, r.item.Slot
-	coins := rand.New(rand.NewPCG(r.Seed, 0x7265706c6179))
+	coins, dealer := rand.New(rand.NewPCG(r.Seed, 0x7265706c6179)), rand.New(rand.NewPCG(r.Seed, 0x6465616c6572))
+	drop := int(math.Ceil(r.Drop * float64(l.Len())))
 	from, until := r.result.From, r.result.Until
 	tick := max(time.Second, until.Sub(from)/1_000_000).Truncate(time.Second)
 	next, width := from.Add(tick), until.Sub(from)/ReplaySlots
@@ -265,9 +305,11 @@ func (r *replaying) play(ctx context.Context) error {
 			if err := r.deliver(next.UnixNano()); err != nil {
 				return err
 			}
-			r.pacer.Step(next)
-			if err := r.pacer.Lease(ctx, r.books, next); err != nil {
-				return err
+			for b := range r.alive {
+				r.alive[b].Step(next)
+				if err := r.alive[b].Lease(ctx, r.books, next); err != nil {
+					return err
+				}
 			}
 		}
 		return ctx.Err()
@@ -277,13 +319,20 @@ func (r *replaying) play(ctx context.Context) error {
 			r.Progress(i)
 		}
 		now := l.Time[i]
+		if r.row = i; drop > 0 && i == drop {
+			r.alive = r.bidders[1:]
+		}
 		if err := advance(now); err != nil {
 			return err
 		}
 		if err := r.deliver(now); err != nil {
 			return err
 		}
-		if err := r.auction(ctx, i, now, slot, coins.Uint32()); err != nil {
+		b := &r.alive[0]
+		if len(r.alive) > 1 {
+			b = &r.alive[dealer.IntN(len(r.alive))]
+		}
+		if err := r.auction(ctx, b, i, now, slot, coins.Uint32()); err != nil {
 			return err
 		}
 	}
@@ -293,9 +342,12 @@ func (r *replaying) play(ctx context.Context) error {
 	for ; at < ReplaySlots; at++ {
 		r.slots[at] = r.spent
 	}
-	r.result.Multiplier = r.pacer.Multiplier(slot)
+	for b := range r.alive {
+		r.result.Multiplier += r.alive[b].Multiplier(slot) / float64(len(r.alive))
+	}
+	r.row = math.MaxInt
 	for len(r.queue) > 0 {
-		if err := r.deliver(r.queue[0].due); err != nil {
+		if err := r.deliver(max(r.queue[0].due, until.UnixNano())); err != nil {
 			return err
 		}
 	}
@@ -303,29 +355,30 @@ func (r *replaying) play(ctx context.Context) error {
 }
 
 // auction bids on one row and says what came of it.
-func (r *replaying) auction(ctx context.Context, i int, now int64, slot int32, coin uint32) error {
+func (r *replaying) auction(ctx context.Context, b *replayBidder, i int, now int64, slot int32, coin uint32) error {
 	l := r.Log
-	if r.pacer.Admit(slot, coin) != rtb.BidMade {
+	if b.Admit(slot, coin) != rtb.BidMade {
 		return nil
 	}
-	r.pacer.Offer(slot)
+	b.Offer(slot)
 	value := models.Value(r.item.Goal, l.PCTR[i], 0)
-	bid := rtb.Money(float64(value) * r.pacer.Multiplier(slot))
+	bid := rtb.Money(float64(value) * b.Multiplier(slot))
 	made := time.Unix(0, now)
 	if bid <= 0 || l.Floor != nil && bid < r.money(l.Floor[i]) {
 		return nil
 	}
-	if !r.pacer.Take(slot, bid, made) {
+	if !b.Take(slot, bid, made) {
 		// A bidder asks for more as soon as a bid finds its lease used up.
-		if err := r.pacer.Lease(ctx, r.books, made); err != nil {
+		if err := b.Lease(ctx, r.books, made); err != nil {
 			return err
 		}
-		if !r.pacer.Take(slot, bid, made) {
+		if !b.Take(slot, bid, made) {
 			return nil
 		}
 	}
 	r.result.Bids++
-	w := waiting{due: now + int64(r.Delay), bid: bid, made: made, pctr: l.PCTR[i]}
+	b.bids++
+	w := waiting{due: now + int64(r.Delay), row: i + r.Late, bidder: b, bid: bid, made: made, pctr: l.PCTR[i]}
 	if price := r.money(l.cost(i)); bid >= price {
 		w.won, w.paid = true, price
 		if r.Auction == AuctionFirst {
@@ -338,7 +391,10 @@ func (r *replaying) auction(ctx context.Context, i int, now int64, slot int32, c
 			r.result.Clicks++
 		}
 	}
-	if r.Delay == 0 {
+	switch {
+	case !w.won && r.Losses == "never":
+		return nil
+	case r.Delay == 0 && r.Late == 0:
 		return r.tell(&w)
 	}
 	r.queue = append(r.queue, w)
@@ -349,10 +405,13 @@ func (r *replaying) money(amount float64) rtb.Money {
 	return rtb.Money(math.Round(amount * r.scale))
 }
 
-// deliver tells the pacer what it has to know by now.
+// deliver tells what is to be known by now.
 func (r *replaying) deliver(now int64) error {
 	n := 0
-	for n < len(r.queue) && r.queue[n].due <= now {
+	for n < len(r.queue) && r.queue[n].due <= now && r.queue[n].row <= r.row {
+		if r.Late > 0 {
+			r.queue[n].due = now
+		}
 		if err := r.tell(&r.queue[n]); err != nil {
 			return err
 		}
@@ -363,113 +422,19 @@ func (r *replaying) deliver(now int64) error {
 }
 
 // tell is the notice of a bid. A win goes through the ledger. A loss changes no
-// account, so the pacer hears of it at once, as it does of a win for nothing.
+// account, so the bidder hears of it at once, as it does of a win for nothing.
 func (r *replaying) tell(w *waiting) error {
 	r.told++
 	r.now = time.Unix(0, w.due)
-	e := rtb.Event{Type: rtb.EventLoss, LineItem: r.item.ID, Node: r.pacer.Node(), Made: w.made, Time: r.now, Cost: w.bid}
+	e := rtb.Event{Type: rtb.EventLoss, LineItem: r.item.ID, Node: w.bidder.Node(), Made: w.made, Time: r.now, Cost: w.bid}
 	binary.LittleEndian.PutUint64(e.Bid[:], r.told)
 	if w.won {
-		r.pacer.Count(r.item.Slot, w.pctr, 0)
+		w.bidder.Count(r.item.Slot, w.pctr, 0)
 	}
 	if w.paid == 0 {
-		r.pacer.Apply(&e, 0, r.now)
+		w.bidder.Apply(&e, 0, r.now)
 		return nil
 	}
 	e.Type, e.Billing, e.Price, e.Charge = rtb.EventBill, true, w.paid, w.paid
 	return r.ledger.Apply(r.told, []rtb.Event{e})
-}
-
-// score compares what was spent with the plan, and what was won with the
-// oracle.
-func (r *replaying) score() {
-	l, res := r.Log, &r.result
-	res.Auctions, res.OutOfOrder, res.Budget = l.Len(), l.OutOfOrder, r.Budget
-	res.Spend = float64(r.spent) / r.scale
-	res.Utilisation = res.Spend / r.Budget
-	res.Overspend = max(0, float64(r.spent-r.item.Budgets[0].Total)/r.scale)
-	if res.Clicks > 0 {
-		res.ECPC = res.Spend / float64(res.Clicks)
-	}
-	if res.Value > 0 {
-		res.ExpectedCPC = res.Spend / res.Value
-		if r.MaxCPC > 0 {
-			res.CapRatio = res.ExpectedCPC / r.MaxCPC
-		}
-	}
-	for i, spent := range r.slots {
-		plan := planned(r.Profile, float64(i+1)/ReplaySlots)
-		res.MaxDeviation = max(res.MaxDeviation, math.Abs(float64(spent)/r.scale/r.Budget-plan))
-	}
-	most := math.Inf(1)
-	if r.Value > 0 {
-		most = r.Value
-	}
-	left := r.Budget
-	for _, i := range oracleOrder(l, l.Len(), most) {
-		cost := l.cost(int(i))
-		if cost > left {
-			res.OracleValue += l.PCTR[i] * left / cost
-			break
-		}
-		left -= cost
-		res.OracleValue += l.PCTR[i]
-	}
-	if res.OracleValue > 0 {
-		res.OracleShare = res.Value / res.OracleValue
-	}
-}
-
-// planned is the part of the budget that the plan spends in a part of the time.
-func planned(profile []float64, part float64) float64 {
-	if len(profile) == 0 {
-		return part
-	}
-	sum, before := 0.0, 0.0
-	at := part * float64(len(profile))
-	for i, share := range profile {
-		sum += share
-		before += share * max(0, min(1, at-float64(i)))
-	}
-	return before / sum
-}
-
-// oracleOrder are the first n rows whose price for a click is at most that, the
-// cheapest first.
-func oracleOrder(l *AuctionLog, n int, most float64) []int32 {
-	price := make([]float32, n)
-	rows := make([]int32, 0, n)
-	for i := range n {
-		if p := l.cost(i) / l.PCTR[i]; l.PCTR[i] > 0 && p <= most {
-			price[i] = float32(p)
-			rows = append(rows, int32(i))
-		}
-	}
-	slices.SortFunc(rows, func(a, b int32) int { return cmp.Compare(price[a], price[b]) })
-	return rows
-}
-
-// WriteText prints the result for people.
-func (r *ReplayResult) WriteText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, `%d auctions from %s to %s
-%d bids, %d wins, %d clicks
-spend          %.6g of %.6g
-utilisation    %.4f
-max deviation  %.4f from the plan, at the end of %d slots
-overspend      %.6g
-value          %.6g (sum of pctr), %.4f of the oracle's %.6g
-CPC            %s, %.6g expected
-multiplier     %.6g, of a click worth %.6g
-`,
-		r.Auctions, r.From.Format(time.RFC3339), r.Until.Format(time.RFC3339), r.Bids, r.Wins, r.Clicks,
-		r.Spend, r.Budget, r.Utilisation, r.MaxDeviation, ReplaySlots, r.Overspend,
-		r.Value, r.OracleShare, r.OracleValue, clickCost(r), r.ExpectedCPC, r.Multiplier, r.Worth)
-	return err
-}
-
-func clickCost(r *ReplayResult) string {
-	if r.Clicks == 0 {
-		return "unknown"
-	}
-	return fmt.Sprintf("%.6g", r.ECPC)
 }

@@ -3,6 +3,8 @@ package loadtest
 import (
 	"bufio"
 	"bytes"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +84,67 @@ func TestReplayFollowsThePlan(t *testing.T) {
 	}
 }
 
+// Bidders that share a budget spend it as well as one, although wins are told
+// late and one of them is gone half-way with its lease.
+func TestReplayOfSeveralBidders(t *testing.T) {
+	plain := AuctionMarket{Rows: 50_000, Seed: 31}
+	tests := []struct {
+		name       string
+		part       float64 // of the supply, as budget
+		change     func(*Replay)
+		used, best float64
+	}{
+		{"second price, even", 1. / 4, func(r *Replay) { r.Late = 2000 }, 0.95, 0.9},
+		{"first price, as soon as possible", 1. / 8, func(r *Replay) {
+			r.Auction, r.Late, r.Pacing, r.Value = AuctionFirst, 2000, "asap", 50_000
+		}, 0.97, 0},
+		{"losses never told", 1. / 4, func(r *Replay) { r.Late, r.Losses, r.Bidders = 300, "never", 3 }, 0.97, 0.9},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := plain.Make()
+			r := Replay{
+				Log: l, Budget: supply(l) * tt.part, Auction: AuctionSecond,
+				Forecast: float64(l.Len()), Profile: AuctionProfile(), Seed: 1, Bidders: 8, Drop: 0.5,
+			}
+			if tt.change != nil {
+				tt.change(&r)
+			}
+			res := replayed(t, r)
+			if res.Overspend > 0 {
+				t.Errorf("overspent by %v", res.Overspend)
+			}
+			if res.Utilisation < tt.used {
+				t.Errorf("used %.4f of the budget, want %v", res.Utilisation, tt.used)
+			}
+			if res.OracleShare < tt.best {
+				t.Errorf("%.4f of the oracle's value, want %v", res.OracleShare, tt.best)
+			}
+			bids, least := 0, slices.Min(res.BidsByBidder)
+			for _, n := range res.BidsByBidder {
+				bids += n
+			}
+			if bids != res.Bids || len(res.BidsByBidder) != r.Bidders || res.BidsByBidder[0] != least {
+				t.Errorf("bids by bidder = %v, all %d", res.BidsByBidder, res.Bids)
+			}
+		})
+	}
+}
+
+// A charge that comes when the bid holds nothing any more has no lease.
+func TestReplayOfBidsThatHoldTooShort(t *testing.T) {
+	l := (&AuctionMarket{Rows: 20_000, Seed: 32}).Make()
+	r := Replay{Log: l, Budget: supply(l) / 64, Auction: AuctionFirst, Pacing: "asap", Value: 1e5, Bidders: 2, Late: 2000}
+	if res := replayed(t, r); res.Overspend > 0 || res.LateCharges > 0 || res.HoldSeconds < 3*3600 {
+		t.Errorf("overspent by %v, %v late, held for %v s", res.Overspend, res.LateCharges, res.HoldSeconds)
+	}
+	r.Hold = time.Minute
+	if res := replayed(t, r); res.Overspend == 0 || res.LateCharges == 0 || res.HoldSeconds != 60 {
+		t.Errorf("overspent by %v, %v late, held for %v s", res.Overspend, res.LateCharges, res.HoldSeconds)
+	}
+}
+
 func TestReplayCapsTheCostOfClicks(t *testing.T) {
 	l := (&AuctionMarket{Rows: 100_000, Seed: 21}).Make()
 	free := Replay{Log: l, Budget: supply(l) / 4, Auction: AuctionSecond, Forecast: float64(l.Len()), Profile: AuctionProfile()}
@@ -121,18 +184,24 @@ func TestReplayRepeats(t *testing.T) {
 	r := Replay{Log: l, Budget: supply(l) / 4, Auction: AuctionSecond, Seed: 9}
 	a, b := *replayed(t, r), *replayed(t, r)
 	a.Seconds, b.Seconds = 0, 0
-	if a != b {
+	if !reflect.DeepEqual(a, b) {
 		t.Errorf("%+v\nand then %+v", a, b)
 	}
 }
 
 func TestReplayRefusesBadSettings(t *testing.T) {
 	l := &AuctionLog{Time: []int64{0}, Price: []float64{1}, PCTR: []float64{.1}}
+	twoDays := &AuctionLog{Time: []int64{0, int64(48 * time.Hour)}, Price: []float64{1, 1}, PCTR: []float64{.1, .1}}
 	for want, r := range map[string]Replay{
 		"budget":           {Log: l, Auction: AuctionFirst},
 		"auction":          {Log: l, Budget: 1, Auction: AuctionMixed},
 		"pacing":           {Log: l, Budget: 1, Auction: AuctionFirst, Pacing: "slow"},
 		"start-multiplier": {Log: l, Budget: 1, Auction: AuctionFirst, Value: 1, Multiplier: 2},
+		"bidders":          {Log: l, Budget: 1, Auction: AuctionFirst, Bidders: 1001},
+		"late":             {Log: l, Budget: 1, Auction: AuctionFirst, Late: -1},
+		"losses":           {Log: l, Budget: 1, Auction: AuctionFirst, Losses: "some"},
+		"drop":             {Log: l, Budget: 1, Auction: AuctionFirst, Drop: 0.5},
+		"say how long":     {Log: twoDays, Budget: 1, Auction: AuctionFirst, Late: 1},
 		"delay":            {Log: l, Budget: 1, Auction: AuctionFirst, Delay: -1},
 		"log":              {Budget: 1, Auction: AuctionFirst},
 		"shares":           {Log: l, Budget: 1, Auction: AuctionFirst, Profile: []float64{0, 0}},

@@ -28,10 +28,17 @@ what that came to beside an oracle that knew all prices. The first row of the CS
 others) and pctr, and as it likes time, click, exchange and floor. Prices, floors, --budget, --value and --max-cpc are in one unit, of one impression.
 Times are unix seconds or milliseconds, RFC 3339 or yyyyMMddHHmmssSSS; rows without a time are spread evenly over a day.
 
-The plan spends along --profile, or evenly over the time of the log, which is widened to whole quarters of an hour.`,
+The plan spends along --profile, or evenly over the time of the log, which is widened to whole quarters of an hour. The maximum
+deviation is from that plan, whatever the traffic does, so without a profile money goes to the dear hours and the oracle, who has no
+plan, is further ahead.
+
+With --bidders several share the budget, each with leases of its own from the same accounts. Of wins told --late, or never of losses, the bidders
+only know what they hold; no more than the budget is ever spent, as long as bids hold their price until the notice comes. --pacing asap wants a --value:
+without one it bids a hundred times what the first rows suggest.`,
 		Example: `  loadtest generate --kind auctions --count 200000 --out auctions.csv
   loadtest replay --in auctions.csv --budget 3500000 --forecast 200000
-  loadtest replay --in auctions.csv --budget 3500000 --auction first --profile shares.txt --json`,
+  loadtest replay --in auctions.csv --budget 3500000 --auction first --profile shares.txt --json
+  loadtest replay --in auctions.csv --budget 3500000 --forecast 200000 --bidders 8 --late 10000 --drop 0.5`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			file, err := os.Open(in)
@@ -70,7 +77,11 @@ The plan spends along --profile, or evenly over the time of the log, which is wi
 	flags.StringVar(&profileFile, "profile", "", "file with the share of the traffic in equal stretches of the log's time, one number a line")
 	flags.Float64Var(&replay.Multiplier, "start-multiplier", 0, "to begin with, of --value, or of what the first rows suggest (default 1)")
 	flags.DurationVar(&replay.Delay, "delay", 0, "until the pacer hears of a win or a loss")
-	flags.DurationVar(&replay.Hold, "hold", 0, "how long a bid holds its price when nothing is heard of it (default 5m0s)")
+	flags.DurationVar(&replay.Hold, "hold", 0, "how long a bid holds its price when nothing is heard of it (default 5m0s, or longer than --late takes in this log)")
+	flags.IntVar(&replay.Bidders, "bidders", 1, "that share the budget by leases; each row goes to one of them by chance")
+	flags.IntVar(&replay.Late, "late", 0, "auctions until a win or a loss is told, as well as --delay; at the end of the log all are told")
+	flags.StringVar(&replay.Losses, "losses", "told", "told or never: then what a lost bid holds is free when --hold is over")
+	flags.Float64Var(&replay.Drop, "drop", 0, "part of the rows after which the first bidder is gone and its lease with it; 0 never")
 	flags.Uint64Var(&replay.Seed, "seed", 1, "of what chance decides")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	require(cmd, "in")
