@@ -215,7 +215,7 @@ func (t *BooksTruth) writeText(p *printer) {
 			p.linef("pacing       and %d more", len(t.Days)-i)
 			break
 		}
-		how := fmt.Sprintf("for %.0f of the dearest impressions more, off the plan by %.4f", d.Left, d.OffPlan)
+		how := fmt.Sprintf("the rest buys %.0f of the dearest impressions, off the plan by %.4f", d.Left, d.OffPlan)
 		switch {
 		case d.Bound != d.Budget+" money":
 			how = "bound by " + d.Bound

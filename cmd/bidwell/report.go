@@ -134,7 +134,7 @@ func printPacing(to io.Writer, p *admin.Pacing) error {
 	}
 	fmt.Fprintf(to, "spent %s today, %s; bids %.4g of its value on %.4g%% of its chances", short(p.SpentToday), plan, p.Multiplier, 100*p.BidRate)
 	if p.Expected != nil {
-		fmt.Fprintf(to, ", about %d more today", *p.Expected)
+		fmt.Fprintf(to, ", about %d more chances today", *p.Expected)
 	}
 	fmt.Fprintln(to)
 	for _, k := range p.Caps {
@@ -172,7 +172,7 @@ func short[A ~string](a A) string {
 const barWidth = 40
 
 // printSlots draws a line for each hour: a bar for what is spent, and a mark
-// where the plan is. Without a plan there is nothing to say of hours to come.
+// where the plan is. Without a plan there is nothing to say of hours of which no spend is known.
 func printSlots(to io.Writer, p *admin.Pacing) error {
 	most, last := 0.0, -1 // last is the quarter that shows where we are
 	for i, s := range p.Slots {
@@ -198,7 +198,7 @@ func printSlots(to io.Writer, p *admin.Pacing) error {
 		switch {
 		case i == last && i+1 < len(p.Slots):
 			until, plan = "now", p.PlannedToday
-		case end.Minute() != 0 && i+1 < len(p.Slots), !planned && i > last:
+		case end.Minute() != 0 && i+1 < len(p.Slots), !planned && s.Spent == "":
 			continue
 		}
 		if !planned {

@@ -68,7 +68,7 @@ func TestPrintPacing(t *testing.T) {
 	}
 	out := printed(t, p)
 	wantText(t, out, "runners: stopped\n", "since 2026-07-01T05:20:00+02:00: no notice for 30m", "/v1/line-items/runners/resume",
-		"spent 23.00 today, plan 21.5012; bids 0.83 of its value on 100% of its chances, about 4200 more today\n",
+		"spent 23.00 today, plan 21.5012; bids 0.83 of its value on 100% of its chances, about 4200 more chances today\n",
 		"a click may cost 0.60 on average and costs 0.57\n", "a conversion may cost 25.00 on average and costs nothing so far")
 	lines := map[string]string{}
 	for line := range strings.Lines(out) {

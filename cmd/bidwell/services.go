@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -325,6 +326,9 @@ func (s *server) run(ctx context.Context) error {
 		}
 	})
 	group.Go(func() error { return s.bidder.ServeListener(bidding, exchanges, s.tracker, s.cfg.Drain) })
+	if !strings.HasPrefix(s.cfg.PublicURL, "https://") {
+		slog.Warn("impressions that demand https get no bid", "public-url", s.cfg.PublicURL)
+	}
 	slog.Info("serving", "exchanges", s.cfg.Bid.Listen, "admin", "http://"+s.cfg.Admin, "public-url", s.cfg.PublicURL)
 
 	err = group.Wait()

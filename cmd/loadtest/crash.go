@@ -54,7 +54,7 @@ may not change the books. Prints the scorecard, and how long the bidder took to 
 	flags.DurationVar(&market.cfg.Span, "span", 24*time.Hour, "simulated time that all auctions together take")
 	flags.StringVar(&cfg.Bidwell, "bidwell", "bin/bidwell", "the bidder's program")
 	flags.StringSliceVar(&cfg.Settings, "setting", nil, "more settings of the bidder, such as --setting=--log.samples=0")
-	flags.StringVarP(&cfg.Documents, "file", "f", "", "documents for `bidwell apply`, such as scripts/money.yaml")
+	flags.StringVarP(&cfg.Documents, "file", "f", "", "documents for \"bidwell apply\", such as scripts/money.yaml")
 	flags.StringVar(&cfg.Data, "data", "", "folder for the bidder's data and log (default a temporary one)")
 	flags.IntVar(&cfg.Kills, "kills", 200, "how often the bidder is killed")
 	flags.DurationVar(&cfg.Hold, "hold", 75*time.Minute, "how long a bid holds its money: longer than notices are late")

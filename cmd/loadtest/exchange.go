@@ -38,7 +38,7 @@ func (m *marketFlags) add(flags *pflag.FlagSet) {
 	flags.IntVar(&cfg.NoticeConns, "notice-conns", cfg.NoticeConns, "connections for notices")
 	flags.DurationVar(&cfg.TMax, "tmax", 0, "deadline in every request; 0 each publisher's own, 80 to 300 ms")
 	flags.DurationVar(&cfg.Grace, "grace", cfg.Grace, "how long to wait for an answer that is late")
-	flags.StringVar(&m.start, "start", "", `when simulated time begins, RFC 3339 or "now" (default a fixed Monday noon)`)
+	flags.StringVar(&m.start, "start", "", `when simulated time begins, RFC 3339 or "now" (default 2026-01-05T12:00:00Z, a Monday noon)`)
 	flags.DurationVar(&fates.Delay, "notice-delay", fates.Delay, "mean time that a notice takes")
 	flags.Float64Var(&fates.Late, "notice-late", fates.Late, "share of the notices that take longer and are overtaken")
 	flags.DurationVar(&fates.LateBy, "notice-late-by", fates.LateBy, "by how much at most")
@@ -105,17 +105,31 @@ With --admin the bidder's books are read, too: what it booked must be what the n
 unit, no budget may be overrun on any day of its advertiser, and no person may see more than a frequency cap allows, as far as
 the bidder had been told. Notices that may have come although nobody answered may be booked or not.
 
+With --simulated-time a day passes as fast as the machine can. It needs a bidder of its own: "bidwell serve --simulated-time T" with
+T not after --start, an empty --data folder, --public-url with https (most requests demand it), --pacing.hold longer than
+--notice-late-by, and --pacing.lease of some minutes, as a real second is many simulated minutes. Its clock never goes back: another run needs a later
+--start or a fresh folder. "loadtest crash --kills 0" starts such a bidder by itself.
+
+Of the scorecard, "truth" is what the exchanges charge, what of it notices told the bidder, and what notices without an answer may have told;
+"books" compares that with what the bidder booked; "budgets" is spend beyond a budget, and charges that came later than their hold; "pacing" is each daily budget
+against what was spent, and why not more; "oracle" compares the clicks for the money with those of a buyer who knows every price and every click before.
+
 With --log every impression shown becomes a line of a training log for "bidwell model train --in FILE". With --dry there is no
 bidder: ads from --creatives are shown at random, clicked by the same hidden truth, until --auctions rows are written.`,
 		Example: `  loadtest exchange --url http://localhost:8080 --rate 500 --duration 1m
   loadtest exchange --auctions 100000 --seed 7 --auction second --json --min-bids 1000
-  loadtest exchange --auctions 1000000 --simulated-time --span 24h --notice-loss 0.05 --notice-duplicate 0.05 --notice-late 0.1 \
-    --admin http://127.0.0.1:8081
+  bidwell serve --data /tmp/market --simulated-time 2026-01-05T00:00:00Z --public-url https://bid.example.com --pacing.hold 75m --pacing.lease 5m
+  bidwell apply -f scripts/money.yaml
+  loadtest exchange --auctions 1000000 --simulated-time --start 2026-01-05T00:00:00Z --span 24h \
+    --notice-loss 0.05 --notice-duplicate 0.05 --notice-late 0.1 --admin http://127.0.0.1:8081
   loadtest exchange --dry --auctions 300000 --log clicks.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := market.read(); err != nil {
 				return err
+			}
+			if dry && profile != "" {
+				return errors.New("--profile-out counts auctions of a bidder: --dry has none")
 			}
 			if profile != "" {
 				file, err := os.Create(profile)
@@ -152,6 +166,9 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 				err = errors.Join(err, printJSON(out, card))
 			} else {
 				err = errors.Join(err, card.WriteText(out))
+			}
+			if card.Bids == 0 && card.Requests > 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "there was no bid: bidwell_no_bids_total at the bidder's /metrics has the reasons; most requests want https, so see its --public-url")
 			}
 			return errors.Join(err, market.limits.Check(card))
 		},

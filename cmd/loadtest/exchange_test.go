@@ -56,6 +56,7 @@ func TestExchangeCommandFails(t *testing.T) {
 		args  []string
 	}{
 		{"--log", []string{"--dry"}},
+		{"--profile-out", []string{"--dry", "--log", "-", "--profile-out", "shares.txt"}},
 		{"rows", []string{"--dry", "--log", "-"}},
 		{"line_item", []string{"--dry", "--auctions", "1", "--log", "-", "--creatives", list}},
 		{"start", []string{"--start", "yesterday"}},

@@ -23,6 +23,9 @@ func generateCommand() *cobra.Command {
 		Short: "Make requests, users, line items or an auction log, always the same for a seed",
 		Long: `Makes bid requests as JSON lines for conform and attack, user ids one a line for an audience upload, line items with all
 they need as a file for "bidwell apply -f", or a day of auctions as CSV for replay. With the same --seed and --users, requests are of the users made.`,
+		Example: `  loadtest generate --kind requests --count 2000 --out requests.jsonl
+  loadtest generate --kind users --segment runners --out runners.txt
+  loadtest generate --kind auctions --count 200000 --out auctions.csv`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			generate.ID = loadtest.MemberID(id)
@@ -44,7 +47,7 @@ they need as a file for "bidwell apply -f", or a day of auctions as CSV for repl
 				err = errors.Join(err, file.Close())
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", out, err)
+				return fmt.Errorf("generate: %w", err)
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), map[string]any{"kind": generate.Kind, "count": n, "out": out, "seconds": time.Since(start).Seconds()})
@@ -54,7 +57,7 @@ they need as a file for "bidwell apply -f", or a day of auctions as CSV for repl
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&generate.Kind, "kind", "", "requests, users, line-items or auctions")
-	flags.IntVar(&generate.Count, "count", 0, "how many; 0 is all users")
+	flags.IntVar(&generate.Count, "count", 0, "how many; must be given, but for users: 0 is all of them")
 	flags.Uint64Var(&generate.Seed, "seed", 1, "of people, publishers, requests and line items")
 	flags.IntVar(&generate.Users, "users", 1_000_000, "people in the market")
 	flags.StringSliceVar(&generate.Exchanges, "exchanges", nil, "requests: who sends them (default generic)")

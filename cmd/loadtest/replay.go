@@ -30,7 +30,7 @@ Times are unix seconds or milliseconds, RFC 3339 or yyyyMMddHHmmssSSS; rows with
 
 The plan spends along --profile, or evenly over the time of the log, which is widened to whole quarters of an hour. The maximum
 deviation is from that plan, whatever the traffic does, so without a profile money goes to the dear hours and the oracle, who has no
-plan, is further ahead.
+plan, is further ahead. "loadtest exchange --profile-out" writes such a file.
 
 With --bidders several share the budget, each with leases of its own from the same accounts. Of wins told --late, or never of losses, the bidders
 only know what they hold; no more than the budget is ever spent, as long as bids hold their price until the notice comes. --pacing asap wants a --value:
@@ -41,11 +41,16 @@ without one it bids a hundred times what the first rows suggest.`,
   loadtest replay --in auctions.csv --budget 3500000 --forecast 200000 --bidders 8 --late 10000 --drop 0.5`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			file, err := os.Open(in)
-			if err != nil {
-				return err
+			file := os.Stdin
+			if in != "-" {
+				opened, err := os.Open(in)
+				if err != nil {
+					return err
+				}
+				defer opened.Close()
+				file = opened
 			}
-			defer file.Close()
+			var err error
 			if replay.Log, err = loadtest.ReadAuctionLog(file, progress(cmd.ErrOrStderr(), "rows read")); err != nil {
 				return fmt.Errorf("%s: %w", in, err)
 			}
@@ -67,7 +72,7 @@ without one it bids a hundred times what the first rows suggest.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&in, "in", "", "the log, CSV")
+	flags.StringVar(&in, "in", "", "the log, CSV; - for standard input")
 	flags.Float64Var(&replay.Budget, "budget", 0, "money for all of the log")
 	flags.StringVar(&auction, "auction", string(loadtest.AuctionSecond), "second or first price")
 	flags.StringVar(&replay.Pacing, "pacing", "even", "even, asap or ahead")
