@@ -130,7 +130,7 @@ func (m *Matches) within(limits []limit, creative rtb.CreativeID) rtb.NoBid {
 	if len(limits) == 0 {
 		return rtb.BidMade
 	}
-	if m.context.User == nil || len(m.context.Request.Users) == 0 {
+	if m.unknown {
 		return rtb.UserUnknown
 	}
 	now := m.context.Now.Unix()

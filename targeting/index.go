@@ -59,6 +59,8 @@ type partition struct {
 	country, exchange, device, os, connection, language, kind dimension
 
 	tags, deals, sizes union
+
+	uncapped row // line items without frequency caps
 }
 
 // dimension answers which line items of a partition accept a value.
@@ -171,7 +173,7 @@ type partitionBuilder struct {
 }
 
 func (b *partitionBuilder) build(x *Index, p *partition, items []int32, countries bool) {
-	p.items = items
+	p.items, p.uncapped = items, newRow(len(items))
 	columns := [...]*columnBuilder{&b.country, &b.exchange, &b.device, &b.os, &b.connection, &b.language,
 		&b.kind, &b.tags, &b.deals, &b.sizes}
 	for _, c := range columns {
@@ -195,6 +197,9 @@ func (b *partitionBuilder) build(x *Index, p *partition, items []int32, countrie
 			b.deals.add(i, x.rules[e.rules].deals)
 		} else {
 			b.deals.add(i, nil)
+		}
+		if e.needs&needCaps == 0 {
+			p.uncapped.set(i)
 		}
 		for k := range x.creativesOf(e) {
 			c := &x.creativesOf(e)[k]

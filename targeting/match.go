@@ -62,6 +62,7 @@ type Matches struct {
 	now     int64     // nanoseconds
 	seat    bool      // the request lets Context.Seat bid
 	anySeat bool      // or a seat that a line item names
+	unknown bool      // nobody knows the user, so no frequency cap can be kept
 
 	rank  uint16 // of the reason of the line item that came furthest
 	level int8   // which late bitsets may be applied
@@ -85,6 +86,7 @@ func (x *Index) Begin(m *Matches, c *Context) {
 	}
 	m.context = c
 	m.now = nanoseconds(c.Now, math.MinInt64)
+	m.unknown = c.User == nil || len(c.Request.Users) == 0
 	m.request.reset()
 	m.demands = demand(c.Request)
 	m.seats(x)
@@ -208,6 +210,7 @@ const (
 	rankFloor    = uint16(rtb.FloorTooHigh) * 4
 	rankKind     = uint16(rtb.InventoryKindMismatch) * 4
 	rankSize     = uint16(rtb.SizeMismatch) * 4
+	rankUser     = uint16(rtb.UserUnknown) * 4
 	rankPaced    = uint16(rtb.PacedOut) * 4
 	rankBid      = uint16(math.MaxUint16)
 )
@@ -226,9 +229,10 @@ func rankOf(reason rtb.NoBid) uint16 {
 
 // note remembers how far a line item came.
 //
-// Deals, kinds of inventory and sizes have bitsets, but their checks come late.
-// A bitset of theirs may drop line items unseen as soon as another line item
-// has come as far as the check: then the reason can no longer be missed.
+// Deals, kinds of inventory, sizes and frequency caps that cannot be kept have
+// bitsets, but their checks come late. A bitset of theirs may drop line items
+// unseen as soon as another line item has come as far as the check: then the
+// reason can no longer be missed.
 func (m *Matches) note(reason rtb.NoBid) {
 	rank := rankOf(reason)
 	if rank <= m.rank {
@@ -236,6 +240,8 @@ func (m *Matches) note(reason rtb.NoBid) {
 	}
 	m.rank = rank
 	switch {
+	case rank >= rankUser:
+		m.level = levelUser
 	case rank >= rankSize:
 		m.level = levelSize
 	case rank >= rankKind:
@@ -251,6 +257,7 @@ const (
 	levelDeal
 	levelKind
 	levelSize
+	levelUser
 )
 
 // furthest is the reason of the line item that came furthest.

@@ -243,4 +243,7 @@ func (w *walker) late(m *Matches, rest *block, b int, from int8) {
 		}
 		rest.and(&any)
 	}
+	if from < levelUser && m.level >= levelUser && m.unknown {
+		rest.and(&w.uncapped[b])
+	}
 }
