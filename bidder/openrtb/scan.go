@@ -172,40 +172,45 @@ const (
 	highs = 0x8080808080808080
 )
 
+// stops marks the bytes of x at which a string ends or needs a closer look: a
+// quote (0x22), a backslash (0x5c) or a control character. Flipping bit 1 moves
+// the quote below 0x21 beside the control characters and the space above. The
+// lowest mark is right; those above it may be wrong.
+func stops(x uint64) uint64 {
+	return (((x ^ 0x02*ones) - 0x21*ones) | ((x ^ 0x5c*ones) - ones)) &^ x & highs
+}
+
 // raw reads the string at pos and returns what is between its quotes, and
-// whether that contains escapes. Eight bytes are tested at a time for a quote
-// (0x22), a backslash (0x5c) or a control character: flipping bit 1 moves the
-// quote below 0x21 beside the control characters and the space above.
+// whether that contains escapes. The usual one, which has none and more than a
+// few bytes after it, is read here, and calls nothing.
 func (s *scanner) raw() (text []byte, escaped bool) {
 	buf := s.buf
 	start := s.pos + 1
 	i := start
-	for {
-		for i+8 <= len(buf) {
-			x := binary.LittleEndian.Uint64(buf[i : i+8])
-			stop := (((x ^ 0x02*ones) - 0x21*ones) | ((x ^ 0x5c*ones) - ones)) &^ x & highs
-			if stop == 0 {
-				i += 8
-				continue
-			}
-			i += bits.TrailingZeros64(stop) >> 3
-			if buf[i] == '"' {
-				s.pos = i + 1
-				return buf[start:i], escaped
-			}
-			break
+	for i+8 <= len(buf) {
+		stop := stops(binary.LittleEndian.Uint64(buf[i : i+8]))
+		if stop == 0 {
+			i += 8
+			continue
 		}
-		for i < len(buf) && buf[i] >= ' ' && buf[i] != '"' && buf[i] != '\\' {
-			i++
+		if i += bits.TrailingZeros64(stop) >> 3; buf[i] == '"' {
+			s.pos = i + 1
+			return buf[start:i], false
 		}
-		if i >= len(buf) {
-			break
-		}
-		switch buf[i] {
-		case '"':
+		break
+	}
+	return s.rawFrom(start, i)
+}
+
+// rawFrom is raw for a string that begins at start and has no escape before i.
+func (s *scanner) rawFrom(start, i int) (text []byte, escaped bool) {
+	buf := s.buf
+	for i < len(buf) {
+		switch c := buf[i]; {
+		case c == '"':
 			s.pos = i + 1
 			return buf[start:i], escaped
-		case '\\':
+		case c == '\\':
 			escaped = true
 			n := escapeLen(buf[i:])
 			if n == 0 {
@@ -213,9 +218,19 @@ func (s *scanner) raw() (text []byte, escaped bool) {
 				return nil, false
 			}
 			i += n
-			continue
+		case c < ' ':
+			s.fail(ErrSyntax)
+			return nil, false
+		default:
+			i++
 		}
-		break
+		for i+8 <= len(buf) {
+			stop := stops(binary.LittleEndian.Uint64(buf[i : i+8]))
+			i += bits.TrailingZeros64(stop) >> 3 // 64 where there is none
+			if stop != 0 {
+				break
+			}
+		}
 	}
 	s.fail(ErrSyntax)
 	return nil, false
