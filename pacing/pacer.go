@@ -268,6 +268,9 @@ func (p *Pacer) Apply(e *rtb.Event, seen Kinds, now time.Time) {
 		return
 	}
 	s := p.slot(i)
+	if e.Billing {
+		s.bill(e.Charge > 0)
+	}
 	s.hear()
 	if !ours {
 		return

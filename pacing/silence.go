@@ -17,6 +17,7 @@ const (
 	unknownRate = 0.01  // wins for a bid, as long as few have been seen
 	knownWins   = 20.0  // from then on the rate is known
 	rateLife    = 86400 // seconds: mean life of what is known of it
+	mostUnsaid  = 20    // billing notices in a row that may tell no price
 )
 
 // watch is the dead man's switch of a line item. A line item that bids and
@@ -28,6 +29,7 @@ type watch struct {
 	due        int64   // since when wins should have come, in seconds; zero if they need not have
 	stopped    int64   // since when the line item does not bid, in seconds; zero if it may
 	why        string
+	unsaid     int // billing notices without a price since the last one with
 }
 
 // stop is a line item that has been stopped.
@@ -51,7 +53,18 @@ func (p *Pacer) SilenceFor(timeout time.Duration) error {
 
 // hear notes that a notice has come.
 func (w *watch) hear() {
-	w.silent, w.due, w.stopped, w.why = 0, 0, 0, ""
+	w.silent, w.due = 0, 0
+	if w.unsaid < mostUnsaid {
+		w.stopped, w.why = 0, ""
+	}
+}
+
+// bill notes a billing notice, and whether it told a price. Notices that never
+// do leave every budget as it is: a line item may spend without limit.
+func (w *watch) bill(told bool) {
+	if w.unsaid++; told {
+		w.unsaid = 0
+	}
 }
 
 func (w *watch) win() { w.wins++ }
@@ -67,6 +80,11 @@ func (w *watch) listen(bids, now int64, dt float64, timeout int64) bool {
 	w.silent += float64(bids)
 	if w.stopped != 0 {
 		return false
+	}
+	if w.unsaid >= mostUnsaid {
+		w.stopped = now
+		w.why = fmt.Sprintf("%d billing notices in a row told no price, so nobody knows what its impressions cost", w.unsaid)
+		return true
 	}
 	rate := unknownRate
 	if w.wins > 0 && (w.wins >= knownWins || w.wins < unknownRate*w.bids) {

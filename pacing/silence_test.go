@@ -57,6 +57,47 @@ func TestLineItemsWithoutNoticesStop(t *testing.T) {
 	}
 }
 
+// Impressions that are billed without a price cost something, nobody knows
+// what.
+func TestLineItemsBilledWithoutAPriceStop(t *testing.T) {
+	p := assigned(monday, asap(1, 0, 0))
+	now := monday
+	bill := func(charge rtb.Money) {
+		now = now.Add(time.Second)
+		p.Apply(&rtb.Event{Type: rtb.EventBill, LineItem: 1, Billing: true, Charge: charge, Made: now}, 0, now)
+		p.Apply(&rtb.Event{Type: rtb.EventView, LineItem: 1, Made: now}, 0, now)
+		p.Step(now.Add(time.Millisecond))
+	}
+	for range 100 { // one in nineteen tells a price
+		for range 19 {
+			bill(0)
+		}
+		bill(10)
+	}
+	if p.Admit(0, 0) != rtb.BidMade {
+		t.Fatal("stopped although some notices tell a price")
+	}
+	for range 20 {
+		bill(0)
+	}
+	if b := balance(t, p, "line-item/b"); p.Admit(0, 0) != rtb.NoticesMissing || !strings.Contains(b.Why, "told no price") {
+		t.Fatalf("Admit = %v, %+v", p.Admit(0, 0), b)
+	}
+	bill(0)
+	if p.Admit(0, 0) != rtb.NoticesMissing {
+		t.Error("another notice without a price has begun it again")
+	}
+	if err := p.Resume(1); err != nil || p.Admit(0, 0) != rtb.BidMade {
+		t.Errorf("Resume: %v, Admit = %v", err, p.Admit(0, 0))
+	}
+	for range 20 {
+		bill(0)
+	}
+	if bill(10); p.Admit(0, 0) != rtb.BidMade {
+		t.Error("a price has not begun it again")
+	}
+}
+
 // Once the win rate is known, the wins that should have come count.
 func TestSilenceIsMeasuredInWins(t *testing.T) {
 	p := assigned(monday, asap(1, 0, 0))

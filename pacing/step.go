@@ -187,6 +187,7 @@ func (p *Pacer) Resume(id rtb.LineItemID) error {
 	if !known {
 		return fmt.Errorf("resume: line item %d: %w", id, ErrUnknownLineItem)
 	}
+	t.slots[i].unsaid = 0
 	t.slots[i].hear()
 	t.open()
 	return nil

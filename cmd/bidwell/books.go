@@ -175,13 +175,21 @@ type leased struct {
 // would expire, and the money be bid with again. So bidding stops when the
 // leases at hand have ended, long before that.
 func (l leased) Lease(ctx context.Context, node uint32, now time.Time, asks []pacing.Ask) ([]pacing.Grant, error) {
-	switch {
-	case l.books.writer.Failing() > maxFailing:
-		return nil, errors.New("the log takes no notices")
-	case l.books.behind.Load():
-		return nil, errors.New("the ledger cannot book the log")
+	if err := l.books.trouble(); err != nil {
+		return nil, err
 	}
 	return l.Accounts.Lease(ctx, node, now, asks)
+}
+
+// trouble is why what bids cost cannot be written down just now.
+func (b *books) trouble() error {
+	switch {
+	case b.writer.Failing() > maxFailing:
+		return errors.New("the log takes no notices")
+	case b.behind.Load():
+		return errors.New("the ledger cannot book the log")
+	}
+	return nil
 }
 
 // record brings the log into the profiles.

@@ -233,7 +233,7 @@ func (s *server) ready() error {
 			return errors.New(wait.what)
 		}
 	}
-	return nil
+	return s.books.trouble() // then it soon bids no more: traffic should go elsewhere
 }
 
 // load is what the catalog follows: documents in, line items with markup and
