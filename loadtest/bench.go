@@ -343,23 +343,25 @@ func (s *benchServer) ready(ctx context.Context, url string) error {
 	}
 }
 
-// freeAddress is a loopback address that nobody listens on just now.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddresses are loopback addresses that nobody listens on just now, all
+// different.
+func freeAddresses(n int) (addresses []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // at the end, so that none is given twice
+		addresses = append(addresses, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return addresses, nil
 }
 
 // benchServers starts both servers and fills the bidder.
 func benchServers(ctx context.Context, cfg BenchConfig, dir string) (bid, echo *benchServer, err error) {
-	var addresses [3]string
-	for i := range addresses {
-		if addresses[i], err = freeAddress(); err != nil {
-			return nil, nil, err
-		}
+	addresses, err := freeAddresses(3)
+	if err != nil {
+		return nil, nil, err
 	}
 	if echo, err = startPinned(ctx, "http://"+addresses[0], cfg.Self, "echo", "--listen", addresses[0]); err != nil {
 		return nil, nil, err

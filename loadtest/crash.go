@@ -112,11 +112,11 @@ func Crash(ctx context.Context, cfg CrashConfig) (_ *CrashReport, err error) {
 	} else if err := os.MkdirAll(v.dir, 0o700); err != nil {
 		return nil, err
 	}
-	for _, address := range []*string{&v.bid, &v.admin} {
-		if *address, err = freeAddress(); err != nil {
-			return nil, err
-		}
+	addresses, err := freeAddresses(2)
+	if err != nil {
+		return nil, err
 	}
+	v.bid, v.admin = addresses[0], addresses[1]
 	v.api = newAdminAPI("http://" + v.admin)
 	defer v.api.close()
 	cfg.Exchange.URL, cfg.Exchange.Admin = "http://"+v.bid, "http://"+v.admin

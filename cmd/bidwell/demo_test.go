@@ -32,7 +32,7 @@ func (o *transcript) String() string {
 
 func TestDemo(t *testing.T) {
 	var out transcript
-	bidAddress, adminAddress := freeAddress(t), freeAddress(t)
+	bidAddress, adminAddress := freeAddresses(t)
 	start := time.Now()
 	err := run(t.Context(), []string{"demo", "--duration", "3s", "--users", "2000", "--rate", "200", "--cache-mb", "4",
 		"--bid.listen", bidAddress, "--admin.listen", adminAddress}, &out, io.Discard)
@@ -61,9 +61,10 @@ func TestDemoOfFewUsers(t *testing.T) {
 	var out transcript
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
+	bidAddress, adminAddress := freeAddresses(t)
 	go func() {
 		ended <- run(ctx, []string{"demo", "--users", "3", "--traffic=false", "--cache-mb", "4",
-			"--bid.listen", freeAddress(t), "--admin.listen", freeAddress(t)}, &out, io.Discard)
+			"--bid.listen", bidAddress, "--admin.listen", adminAddress}, &out, io.Discard)
 	}()
 	eventually(t, patience, "address printed", func() bool {
 		return len(ended) > 0 || regexp.MustCompile(`Ctrl-C`).MatchString(out.String())

@@ -80,12 +80,22 @@ func write(t *testing.T, name, text string) (path string) {
 // freeAddress is a loopback address that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	address, _ := freeAddresses(t)
+	return address
+}
+
+// freeAddresses are two, taken at once so that they differ.
+func freeAddresses(t *testing.T) (one, other string) {
+	t.Helper()
+	for _, address := range []*string{&one, &other} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		*address = l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return one, other
 }
 
 // patience is how long a test waits for what ought to happen soon, on a
@@ -122,7 +132,8 @@ type program struct {
 // --data it gets a folder of its own.
 func serve(t *testing.T, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, data: flagOf(args, "--data"), bid: freeAddress(t), admin: freeAddress(t), http: &http.Client{
+	bid, admin := freeAddresses(t)
+	p := &program{t: t, data: flagOf(args, "--data"), bid: bid, admin: admin, http: &http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 16},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       patience,
