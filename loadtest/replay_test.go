@@ -94,7 +94,7 @@ func TestReplayOfSeveralBidders(t *testing.T) {
 		change     func(*Replay)
 		used, best float64
 	}{
-		{"second price, even", 1. / 4, func(r *Replay) { r.Late = 2000 }, 0.95, 0.9},
+		{"second price, even", 1. / 4, func(r *Replay) { r.Late = 2000 }, 0.95, 0.85},
 		{"first price, as soon as possible", 1. / 8, func(r *Replay) {
 			r.Auction, r.Late, r.Pacing, r.Value = AuctionFirst, 2000, "asap", 50_000
 		}, 0.97, 0},
@@ -112,8 +112,8 @@ func TestReplayOfSeveralBidders(t *testing.T) {
 				tt.change(&r)
 			}
 			res := replayed(t, r)
-			if res.Overspend > 0 {
-				t.Errorf("overspent by %v", res.Overspend)
+			if res.Overspend > 0 || res.LateCharges > 0 {
+				t.Errorf("overspent by %v, %v late", res.Overspend, res.LateCharges)
 			}
 			if res.Utilisation < tt.used {
 				t.Errorf("used %.4f of the budget, want %v", res.Utilisation, tt.used)

@@ -16,7 +16,7 @@ const (
 
 	steepness = 2.5 // how much more wins a higher multiplier brings at most: its power
 
-	levelCount  = 32 // of multipliers: the last is for all that are lower
+	levelCount  = 80 // of multipliers: the last is for all that are lower
 	levelOctave = 8  // levels from a multiplier to half of it
 )
 

@@ -72,7 +72,7 @@ type slot struct {
 	keep    int64   // once the line item is gone: until when, in seconds
 	rate    float64 // of the gate
 	open    float64 // less than 1 while there is no money, so that little is asked
-	bidding bool    // between the two last Steps
+	bidding bool    // and not refused, between the two last Steps
 	watch
 }
 

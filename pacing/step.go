@@ -60,10 +60,16 @@ func (p *Pacer) step(now time.Time) []stop {
 }
 
 // noteLevels notes how much of their value line items bid between two times.
+// Bids that were refused hold nothing, and a multiplier that rises because all
+// are refused says nothing of those that stand.
 func (p *Pacer) noteLevels(from, to int64) {
 	first, last := max(p.epoch(from), p.expired.Load()+1), p.epoch(to)
 	for _, s := range p.slots.Load().slots {
-		if s == nil || s.asks.Load() == 0 && !s.bidding {
+		if s == nil {
+			continue
+		}
+		refusals := s.refusals.Load() // before asks, of which there are more when a bid was made in between
+		if s.asks.Load() == refusals && !s.bidding {
 			continue
 		}
 		multiplier := math.Float64frombits(s.multiplier.Load())
@@ -105,7 +111,7 @@ func (p *Pacer) measure(now int64, dt float64) (stopped []stop) {
 			continue
 		}
 		asked, refused, asks, refusals := s.asked.Swap(0), s.refused.Swap(0), s.asks.Swap(0), s.refusals.Swap(0)
-		s.bidding = asks > 0
+		s.bidding = asks > refusals
 		dearest, offers := s.dearest.Swap(0), float64(s.offers.Swap(0))
 		if d.closed {
 			continue
