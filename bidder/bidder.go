@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync/atomic"
-	"time"
 
 	"bidwell/bidder/exchange"
 	"bidwell/events"
@@ -261,90 +260,6 @@ func bestOffer(offers []offer) int {
 		}
 	}
 	return best
-}
-
-// price appends to s.offers the candidates in s.matches that are not there yet,
-// and returns the best offer, given the best of those before.
-func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
-	for i := len(s.offers); i < len(s.matches.Candidates); i++ {
-		c := &s.matches.Candidates[i]
-		o := offer{candidate: int32(i)}
-		if c.LineItem.Goal.Type != rtb.GoalCPM { // which is worth the same whoever clicks
-			o.ctr = b.predict(s, imp, c)
-		}
-		o.value = models.Value(c.LineItem.Goal, o.ctr, 0)
-		// Of that it bids the part that lets its money last, fees included.
-		b.Pacer.Offer(c.LineItem.Slot)
-		o.price = c.LineItem.Fees.Off(o.value)
-		most := o.price
-		if part := b.Pacer.Multiplier(c.LineItem.Slot); part < 1 {
-			o.price = c.LineItem.Fees.Off(rtb.Money(float64(o.value) * part))
-		}
-		floor := max(c.Floor, b.secondsFloor(imp, c), 1)
-		if deal := dealOf(imp, c); deal != nil && auctionOf(&s.request, deal) == fixedPrice {
-			o.price = min(o.price, floor)
-		}
-		switch {
-		case most < floor:
-			o.reason = rtb.BelowFloor
-		case o.price < floor: // its whole value would do, but not the part that its money lasts for
-			o.reason = rtb.PacedOut
-		case best < 0 || o.price > s.offers[best].price:
-			best = len(s.offers)
-		}
-		s.offers = append(s.offers, o)
-	}
-	return best
-}
-
-// predict is the click rate of a candidate. What all candidates of an imp share
-// is worked out when the first asks.
-func (b *Bidder) predict(s *scratch, imp *rtb.Imp, c *targeting.Candidate) float64 {
-	if s.predicting != imp {
-		s.predicting = imp
-		s.features.Begin(&s.request, imp, &s.user, s.now)
-		b.Predictor.Begin(&s.features)
-	}
-	s.features.Candidate(c.LineItem, c.Creative, c.Size)
-	return b.Predictor.Predict(&s.features)
-}
-
-// fixedPrice is the auction type of a deal whose floor is its price (OpenRTB
-// 2.6, 3.2.12).
-const fixedPrice = 3
-
-func auctionOf(req *rtb.Request, deal *rtb.Deal) uint16 {
-	if deal.Auction != 0 {
-		return deal.Auction
-	}
-	return req.Auction
-}
-
-func dealOf(imp *rtb.Imp, c *targeting.Candidate) *rtb.Deal {
-	if c.Deal < 0 {
-		return nil
-	}
-	return &imp.Deals[c.Deal]
-}
-
-// secondsFloor is the floor that a pod's price per second makes for the
-// duration of the candidate, in the account currency.
-func (b *Bidder) secondsFloor(imp *rtb.Imp, c *targeting.Candidate) rtb.Money {
-	slot := &imp.Video
-	if c.Creative.Media == rtb.Audio {
-		slot = &imp.Audio
-	}
-	if slot.MinCPMPerSecond == 0 || c.Creative.Duration == 0 {
-		return 0
-	}
-	if slot.MinCPMPerSecond > rtb.MaxMoney/3600 {
-		return rtb.MaxMoney
-	}
-	floor, ok := b.Rates.ToAccount(slot.MinCPMPerSecond*rtb.Money(c.Creative.Duration/time.Second), imp.FloorCur)
-	if !ok {
-		return rtb.MaxMoney
-	}
-	return floor
 }
 
 // add appends the bid that o is to the response, with its tokens.

@@ -18,7 +18,6 @@ import (
 type Clock struct {
 	simulated bool
 	millis    atomic.Int64 // of a simulated clock, Unix milliseconds
-	moved     chan struct{}
 }
 
 // RealTime is the clock on the wall.
@@ -27,7 +26,7 @@ func RealTime() *Clock { return &Clock{} }
 // SimulatedTime is a clock that the header [TimeHeader] of bid requests and
 // notices moves, forwards only, from start.
 func SimulatedTime(start time.Time) *Clock {
-	c := &Clock{simulated: true, moved: make(chan struct{}, 1)}
+	c := &Clock{simulated: true}
 	c.millis.Store(start.UnixMilli())
 	return c
 }
@@ -48,9 +47,6 @@ func (c *Clock) Now() time.Time {
 	return time.UnixMilli(c.millis.Load())
 }
 
-// Moved receives after a simulated clock has moved on; nil for a real one.
-func (c *Clock) Moved() <-chan struct{} { return c.moved }
-
 // of is the present for a request that was complete at the time real.
 func (c *Clock) of(ctx *fasthttp.RequestCtx, real time.Time) time.Time {
 	if !c.simulated {
@@ -65,14 +61,7 @@ func (c *Clock) of(ctx *fasthttp.RequestCtx, real time.Time) time.Time {
 func (c *Clock) advance(to int64) {
 	for {
 		v := c.millis.Load()
-		if to <= v {
-			return
-		}
-		if c.millis.CompareAndSwap(v, to) {
-			select {
-			case c.moved <- struct{}{}:
-			default:
-			}
+		if to <= v || c.millis.CompareAndSwap(v, to) {
 			return
 		}
 	}
