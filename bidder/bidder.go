@@ -308,6 +308,10 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 		b.Samples.Offer(&event)
 	}
 	bid.Token = b.seal(s, events.Browser, &event)
+	b.features(s, imp, c)
+	event.CTR = float32(o.ctr)
+	event.Features.Set(s.features.Hashes)
+	bid.ViewToken = b.seal(s, events.View, &event)
 	if s.exchange.Form.Notifies() {
 		bid.ServerToken = b.seal(s, events.Server, &event)
 	}

@@ -63,7 +63,7 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 	out.Outcome = rtb.BidMade.String()
 	answer := openrtb.AppendResponse(nil, resp, &ex.Form)
 	for i := range resp.Bids { // the tokens of an explanation must not count as notices
-		for _, token := range [][]byte{resp.Bids[i].Token, resp.Bids[i].ServerToken} {
+		for _, token := range [][]byte{resp.Bids[i].Token, resp.Bids[i].ViewToken, resp.Bids[i].ServerToken} {
 			if len(token) > 0 {
 				answer = bytes.ReplaceAll(answer, token, []byte("TOKEN"))
 			}

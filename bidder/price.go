@@ -45,13 +45,18 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 // predict is the click rate of a candidate. What all candidates of an imp share
 // is worked out when the first asks.
 func (b *Bidder) predict(s *scratch, imp *rtb.Imp, c *targeting.Candidate) float64 {
+	b.features(s, imp, c)
+	return b.Predictor.Predict(&s.features)
+}
+
+// features leaves those of a candidate in s.features.
+func (b *Bidder) features(s *scratch, imp *rtb.Imp, c *targeting.Candidate) {
 	if s.predicting != imp {
 		s.predicting = imp
 		s.features.Begin(&s.request, imp, &s.user, s.now)
 		b.Predictor.Begin(&s.features)
 	}
 	s.features.Candidate(c.LineItem, c.Creative, c.Size)
-	return b.Predictor.Predict(&s.features)
 }
 
 // fixedPrice is the auction type of a deal whose floor is its price (OpenRTB

@@ -50,6 +50,8 @@ const (
 	fieldCreativeSize
 	fieldCreativeHour
 	fieldCreativeSegment
+	fieldFrequency
+	fieldRecency
 )
 
 const (
@@ -58,8 +60,11 @@ const (
 	maxText          = 256
 
 	// MaxFeatures is the most that one candidate has.
-	MaxFeatures = 26 + maxSegments + 7 + maxCrossSegments
+	MaxFeatures = 26 + maxSegments + 9 + maxCrossSegments
 )
+
+// All of them fit into the token of a bid.
+var _ [rtb.MaxFeatures - MaxFeatures]struct{}
 
 // Features holds the hashed features of one candidate. It is reused: Begin
 // for each imp, then Candidate for each candidate of that imp. It does not
@@ -107,6 +112,9 @@ type basis struct {
 	hour      uint64
 	segments  [maxSegments]rtb.SegmentID // distinct, in the order of the profile
 	count     int
+	known     bool
+	exposures []rtb.Exposure // of the user, who owns them
+	now       int64          // Unix seconds
 }
 
 func (b *basis) appendShared(dst []uint32, req *rtb.Request, imp *rtb.Imp, user *rtb.Profile, now time.Time) []uint32 {
@@ -114,6 +122,7 @@ func (b *basis) appendShared(dst []uint32, req *rtb.Request, imp *rtb.Imp, user 
 
 	// Hours of the user and of UTC are different values.
 	local, second := uint64(0), now.Unix()
+	b.now = second
 	if geo.HasOffset {
 		local, second = 1<<8, second+int64(geo.UTCOffset)*60
 	}
@@ -171,14 +180,13 @@ func (b *basis) appendShared(dst []uint32, req *rtb.Request, imp *rtb.Imp, user 
 }
 
 func (b *basis) appendUser(dst []uint32, user *rtb.Profile) []uint32 {
-	b.count = 0
-	known := false
+	b.count, b.known, b.exposures = 0, false, nil
 	if user != nil {
-		known = user.Known
+		b.known, b.exposures = user.Known, user.Exposures
 		b.take(user.Segments)
 	}
 	dst = append(dst,
-		fold(number(fieldKnown, flag(known))),
+		fold(number(fieldKnown, flag(b.known))),
 		fold(number(fieldSegmentCount, bucket(int64(b.count)))),
 	)
 	for _, s := range b.segments[:b.count] {
@@ -220,10 +228,32 @@ func (b *basis) appendCandidate(dst []uint32, item *rtb.LineItem, creative *rtb.
 		fold(cross(fieldCreativeSize, c, uint64(size.W)<<16|uint64(size.H))),
 		fold(cross(fieldCreativeHour, c, b.hour)),
 	)
+	dst = b.appendHistory(dst, item)
 	for _, s := range b.segments[:min(b.count, maxCrossSegments)] {
 		dst = append(dst, fold(cross(fieldCreativeSegment, c, uint64(s))))
 	}
 	return dst
+}
+
+// appendHistory says how often the user has seen the campaign, as far as it is
+// remembered, and how long ago that was last.
+func (b *basis) appendHistory(dst []uint32, item *rtb.LineItem) []uint32 {
+	frequency, recency := uint64(0), uint64(0) // of somebody who is not known
+	if b.known {
+		var count, last int64
+		for i := range b.exposures {
+			if e := &b.exposures[i]; e.Campaign == item.Campaign && e.Count > 0 {
+				count += int64(e.Count)
+				last = max(last, int64(e.Time))
+			}
+		}
+		frequency, recency = 1<<20|bucket(count), 1<<20
+		if count > 0 {
+			recency |= 1 << 19
+			recency |= bucket(max(0, b.now-last) / 60)
+		}
+	}
+	return append(dst, fold(number(fieldFrequency, frequency)), fold(number(fieldRecency, recency)))
 }
 
 func media(imp *rtb.Imp) uint64 {
@@ -285,8 +315,9 @@ func mix(a, b uint64) uint64 {
 	return high ^ low
 }
 
-// fold keeps 32 bits, of which a model uses as many as its table has.
-func fold(h uint64) uint32 { return uint32(h>>32) ^ uint32(h) }
+// fold keeps the bits that travel with a bid. A model uses as many of them as
+// its table has.
+func fold(h uint64) uint32 { return (uint32(h>>32) ^ uint32(h)) & (1<<rtb.FeatureBits - 1) }
 
 func number(f field, v uint64) uint64 { return mix(mix(v^key0, uint64(f)*key1), key2) }
 

@@ -5,12 +5,14 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"bidwell/rtb"
 )
 
 // Sizes of the table of weights, as powers of two.
 const (
 	MinBits     = 18
-	MaxBits     = 24
+	MaxBits     = rtb.FeatureBits
 	DefaultBits = 22
 )
 

@@ -290,10 +290,11 @@ type Slot uint8
 
 // What a Piece may be followed by.
 const (
-	SlotNone  Slot = iota
-	SlotToken      // the browser's token of the bid: URL-safe base64, which needs no escaping anywhere
-	SlotBidID      // the id of the bid, in the same alphabet
-	SlotPrice      // the price macro where the exchange bills by pixel, else nothing
+	SlotNone      Slot = iota
+	SlotToken          // the browser's token of the bid: URL-safe base64, which needs no escaping anywhere
+	SlotBidID          // the id of the bid, in the same alphabet
+	SlotPrice          // the price macro where the exchange bills by pixel, else nothing
+	SlotViewToken      // the token of the impression pixel, in the same alphabet
 )
 
 // Piece is a stretch of markup that is already escaped for the JSON string it

@@ -27,7 +27,8 @@ const (
 	markToken = "\uF8F0"
 	markBidID = "\uF8F1"
 	markPrice = "\uF8F2"
-	marks     = markToken + markBidID + markPrice
+	markView  = "\uF8F3"
+	marks     = markToken + markBidID + markPrice + markView
 )
 
 // Compile makes the answer of a bid with c from its assets: Answer, Versions,
@@ -110,7 +111,7 @@ func (m *maker) fail(field, reason string) {
 }
 
 // viewAddress is the impression pixel, with marks in it.
-func (m *maker) viewAddress() string { return m.base + "/e/view?t=" + markToken + "&p=" + markPrice }
+func (m *maker) viewAddress() string { return m.base + "/e/view?t=" + markView + "&p=" + markPrice }
 
 // viewableAddress is called when enough of the ad was on the screen for long
 // enough.
@@ -182,6 +183,8 @@ func slotOf(r rune) rtb.Slot {
 		return rtb.SlotBidID
 	case markPrice:
 		return rtb.SlotPrice
+	case markView:
+		return rtb.SlotViewToken
 	}
 	return rtb.SlotNone
 }
