@@ -12,6 +12,14 @@ type FTRLConfig struct {
 	Alpha, Beta float64 // learning rate of a coordinate: Alpha / (Beta + sqrt(sum of squared gradients))
 	L1, L2      float64
 
+	// Steady has the learning rate of a coordinate fall with the sum of squared
+	// gradients itself, Alpha / (Beta + sum), not with its root. With an Alpha of
+	// 1 that is the posterior of a Gaussian prior with the variance 1/Beta, to the
+	// second order (Graepel et al., Web-Scale Bayesian Click-Through Rate
+	// Prediction, 2010): the weights of frequent features come to rest, where with
+	// the root they swing with every click. It is for truths that change slowly.
+	Steady bool
+
 	// Rate is the rate of positive labels before the first example. The bias
 	// starts there and the weights of features learn what differs from it;
 	// otherwise the features that are nearly always there would share in the
@@ -32,6 +40,9 @@ func DefaultFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.1, Beta: 1, L1: 1, L2
 // RareFTRL suits click and conversion rates below 0.3 %, where L1 would keep
 // most features at zero.
 func RareFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.3, Beta: 1, L1: 0, L2: 0.1, Rate: 0.005} }
+
+// SteadyFTRL suits rates that change slowly, however rare.
+func SteadyFTRL() FTRLConfig { return FTRLConfig{Alpha: 1, Beta: 10, Steady: true, Rate: 0.005} }
 
 // Validate reports every setting that is wrong.
 func (c FTRLConfig) Validate() error {
@@ -67,6 +78,8 @@ type FTRL struct {
 	base  float64 // logit of cfg.Rate, in the mix that is learned from
 	shift float64 // logarithm of the share of negatives
 	coin  uint64  // state of the generator that draws negatives
+
+	known *Logistic // what it adds to, nil for nothing
 
 	table        []coordinate
 	biasZ, biasN float64
@@ -105,6 +118,11 @@ func NewFTRL(tableBits int, cfg FTRLConfig) (*FTRL, error) {
 	return f, nil
 }
 
+// Extend has f add to what a model knows, which has a table as large or
+// smaller: it learns what differs from that. Call it before the first example,
+// with a Rate of zero, as the model knows the mean.
+func (f *FTRL) Extend(known *Logistic) { f.known = known }
+
 // Update is Learn with a weight of 1.
 func (f *FTRL) Update(hashes []uint32, label bool) float64 { return f.Learn(hashes, label, 1) }
 
@@ -115,7 +133,7 @@ func (f *FTRL) Update(hashes []uint32, label bool) float64 { return f.Learn(hash
 func (f *FTRL) Learn(hashes []uint32, label bool, weight float64) float64 {
 	mask := uint32(len(f.table) - 1)
 	bias := f.biasWeight()
-	logit := f.base + bias + float64(f.sum(hashes))
+	logit := f.base + bias + f.before(hashes) + float64(f.sum(hashes))
 	p := probability(float32(logit + f.shift))
 	if !(weight > 0) {
 		return p
@@ -144,11 +162,22 @@ func (f *FTRL) Learn(hashes []uint32, label bool, weight float64) float64 {
 	}
 	// The same step in full precision: the bias sees every example.
 	n := f.biasN + g2
-	if n > 0 {
+	switch {
+	case f.cfg.Steady:
+		f.biasZ += g - g2/f.cfg.Alpha*bias
+	case n > 0:
 		f.biasZ += g - g2/(math.Sqrt(n)+math.Sqrt(f.biasN))/f.cfg.Alpha*bias
 	}
 	f.biasN = n
 	return p
+}
+
+// before is the logit of what was known before.
+func (f *FTRL) before(hashes []uint32) float64 {
+	if f.known == nil {
+		return 0
+	}
+	return float64(f.known.bias + f.known.sum(hashes))
 }
 
 // sum gathers with independent sums, since each load waits for memory.
@@ -173,12 +202,14 @@ func (f *FTRL) sum(hashes []uint32) float32 {
 type ftrlStep struct {
 	g, g2, sigma       float32 // sigma is g2 / alpha
 	rate, base, refuse float32 // 1/alpha, beta/alpha + l2, l1
+	steady             bool
 }
 
 func (f *FTRL) step(g, g2 float64) ftrlStep {
 	return ftrlStep{
 		g: float32(g), g2: float32(g2), sigma: float32(g2 / f.cfg.Alpha),
 		rate: float32(1 / f.cfg.Alpha), base: float32(f.cfg.Beta/f.cfg.Alpha + f.cfg.L2), refuse: float32(f.cfg.L1),
+		steady: f.cfg.Steady,
 	}
 }
 
@@ -186,16 +217,21 @@ func (f *FTRL) step(g, g2 float64) ftrlStep {
 // quotient: as a difference it would be lost to rounding where n is large.
 func (c *coordinate) learn(s *ftrlStep) {
 	n := c.n + s.g2
-	root := sqrt32(n)
-	if both := root + sqrt32(c.n); both > 0 {
-		c.z += s.g - s.sigma/both*c.weight
+	pace := n
+	if s.steady {
+		c.z += s.g - s.sigma*c.weight
+	} else {
+		pace = sqrt32(n)
+		if both := pace + sqrt32(c.n); both > 0 {
+			c.z += s.g - s.sigma/both*c.weight
+		}
 	}
 	c.n = n
 	switch z := c.z; {
 	case z > s.refuse:
-		c.weight = (s.refuse - z) / (root*s.rate + s.base)
+		c.weight = (s.refuse - z) / (pace*s.rate + s.base)
 	case z < -s.refuse:
-		c.weight = (-s.refuse - z) / (root*s.rate + s.base)
+		c.weight = (-s.refuse - z) / (pace*s.rate + s.base)
 	default:
 		c.weight = 0
 	}
@@ -215,12 +251,16 @@ func (f *FTRL) draw() bool {
 // biasWeight is what the bias has learned beyond the base. It is free of L1:
 // there always is a mean.
 func (f *FTRL) biasWeight() float64 {
-	return -f.biasZ / ((f.cfg.Beta+math.Sqrt(f.biasN))/f.cfg.Alpha + f.cfg.L2)
+	pace := f.biasN
+	if !f.cfg.Steady {
+		pace = math.Sqrt(pace)
+	}
+	return -f.biasZ / ((f.cfg.Beta+pace)/f.cfg.Alpha + f.cfg.L2)
 }
 
 // Logit is the score of an example, of which the sigmoid is the prediction.
 func (f *FTRL) Logit(hashes []uint32) float64 {
-	return f.base + f.shift + f.biasWeight() + float64(f.sum(hashes))
+	return f.base + f.shift + f.biasWeight() + f.before(hashes) + float64(f.sum(hashes))
 }
 
 // Metrics are those of all examples so far, each predicted before it was
@@ -234,19 +274,31 @@ func (f *FTRL) Model() *Logistic {
 	if f.last == nil || len(f.changed) > len(f.table)/8 {
 		m.weights = make([]float32, len(f.table))
 		for i := range f.table {
-			m.weights[i] = f.table[i].weight
+			m.weights[i] = f.weight(uint32(i))
 		}
 		m.index()
 	} else {
 		m.weights = slices.Clone(f.last.weights)
 		for _, i := range f.changed {
-			m.weights[i] = f.table[i].weight
+			m.weights[i] = f.weight(i)
 		}
 		m.present = f.marks(m.weights)
+	}
+	if f.known != nil {
+		m.bias += f.known.bias
 	}
 	f.last, f.changed = m, f.changed[:0]
 	f.round++
 	return m
+}
+
+// weight is what a model of all that is known has at a place of its table.
+func (f *FTRL) weight(i uint32) float32 {
+	w := f.table[i].weight
+	if f.known != nil {
+		w += f.known.weights[i&uint32(len(f.known.weights)-1)]
+	}
+	return w
 }
 
 // marks are those of the last model, brought up to date: nil once it has too

@@ -18,7 +18,7 @@ import (
 func BenchmarkPrediction(b *testing.B) {
 	for _, bits := range []int{18, 22} {
 		b.Run(fmt.Sprintf("bits=%d", bits), func(b *testing.B) {
-			p := NewPredictor(randomModel(bits))
+			p := NewPredictor(&Model{Clicks: randomModel(bits)})
 			r := rand.New(rand.NewPCG(1, 1))
 			type bid struct {
 				req      *rtb.Request
@@ -48,7 +48,7 @@ func BenchmarkPrediction(b *testing.B) {
 				f.Begin(v.req, v.imp, v.user, noon)
 				p.Begin(&f)
 				f.Candidate(&item, &v.creative, rtb.Size{W: 320, H: 50})
-				p.Predict(&f)
+				p.Click(&f)
 				if len(took) < cap(took) {
 					took = append(took, time.Since(begun))
 				}
