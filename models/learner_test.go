@@ -184,14 +184,15 @@ func TestLabels(t *testing.T) {
 		want LearnerStats
 		open int
 	}{
-		{"waits", []told{{view, 0}, {tick, 9 * time.Minute}}, LearnerStats{}, 1},
-		{"not clicked", []told{{view, 0}, {tick, 10 * time.Minute}}, LearnerStats{Impressions: 1}, 0},
-		{"clicked", []told{{view, 0}, {click, time.Minute}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
+		{"waits", []told{{view, 0}, {tick, 4 * time.Minute}}, LearnerStats{}, 1},
+		{"clicked and waits", []told{{view, 0}, {click, 1}, {tick, 4 * time.Minute}}, LearnerStats{}, 1},
+		{"not clicked", []told{{view, 0}, {tick, 5 * time.Minute}}, LearnerStats{Impressions: 1}, 0},
+		{"clicked", []told{{view, 0}, {click, time.Minute}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
 		{"clicked once", []told{{view, 0}, {click, 1}, {click, 2}, {view, 3}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
-		{"click first", []told{{click, 0}, {view, 1}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
+		{"click first", []told{{click, 0}, {view, 1}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
 		{"shown twice", []told{{view, 0}, {view, 1}, {tick, time.Hour}}, LearnerStats{Impressions: 1}, 0},
 		{"bought", []told{{view, 0}, {click, 1}, {buy, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Conversions: 1}, 0},
-		{"bought twice", []told{{view, 0}, {click, 1}, {buy, 2}, {buy, 3}}, LearnerStats{Impressions: 1, Clicks: 1, Conversions: 1, Unmatched: 1}, 0},
+		{"bought twice", []told{{view, 0}, {click, 1}, {buy, 2}, {buy, 3}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Conversions: 1, Unmatched: 1}, 0},
 		{"bought too late", []told{{view, 0}, {click, 1}, {buy, 31 * 24 * time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Unmatched: 1}, 0},
 	}
 	for _, tt := range tests {
