@@ -119,24 +119,29 @@ type LearnerStats struct {
 
 // NewLearner starts from base, which must not be nil.
 func NewLearner(cfg LearnerConfig, base *Model) (*Learner, error) {
+	l, err := newLearner(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.begin(base)
+}
+
+func newLearner(cfg LearnerConfig) (*Learner, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Learner{
-		cfg: cfg, base: base,
-		early:  map[rtb.BidID]int64{},
-		orders: map[rtb.CampaignID]*orders{},
-		lags:   newLags(),
-	}
+	l := &Learner{cfg: cfg, early: map[rtb.BidID]int64{}, orders: map[rtb.CampaignID]*orders{}, lags: newLags()}
 	l.open.most, l.clicked.most = cfg.MaxOpen, cfg.MaxOpen
-	var err error
-	if l.clicks, err = newCourse(cfg, cfg.Clicks, base.Clicks, cfg.Keep); err != nil {
-		return nil, err
-	}
-	if l.conversions, err = newCourse(cfg, cfg.Conversions, base.Conversions, 1); err != nil {
-		return nil, err
-	}
 	return l, nil
+}
+
+// begin prepares the courses to add to what base knows.
+func (l *Learner) begin(base *Model) (err error) {
+	l.base = base
+	if l.clicks, err = newCourse(l.cfg, l.cfg.Clicks, base.Clicks, l.cfg.Keep); err == nil {
+		l.conversions, err = newCourse(l.cfg, l.cfg.Conversions, base.Conversions, 1)
+	}
+	return err
 }
 
 // Position is that of the last batch that was applied.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -23,13 +26,16 @@ var (
 )
 
 // learning is the consumer of the log that learns from it and hands the bidder
-// what it has learned, every now and then.
+// what it has learned, every now and then. What it knows is kept in a file with
+// its position in the log; without the file it learns from the whole log again.
 type learning struct {
 	every time.Duration // between two models
+	path  string        // of the file
 
 	mu      sync.Mutex // of the learner
 	learner *models.Learner
 	told    models.LearnerStats // what the metrics know
+	saved   uint64              // position that is in the file
 	refit   time.Time           // when the corrections are fitted anew, in the time of the log
 }
 
@@ -40,11 +46,25 @@ func (s *server) openLearning() error {
 	}
 	cfg := models.DefaultLearner()
 	cfg.Bits, cfg.ClickWait, cfg.Keep = s.cfg.Learn.Bits, s.cfg.Learn.ClickWait, s.cfg.Learn.Keep
-	learner, err := models.NewLearner(cfg, s.bidder.Predictor.Model())
-	if err != nil {
+	l := &learning{every: s.cfg.Learn.Every, path: filepath.Join(s.cfg.Data, "learner")}
+	state, err := os.ReadFile(l.path)
+	switch {
+	case err == nil:
+		if l.learner, err = models.RestoreLearner(cfg, state); err != nil {
+			slog.Warn("learning starts again from the beginning of the log", "file", l.path, "cause", err)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("learn: %w", err)
 	}
-	s.learning = &learning{every: s.cfg.Learn.Every, learner: learner}
+	if l.learner == nil {
+		if l.learner, err = models.NewLearner(cfg, s.bidder.Predictor.Model()); err != nil {
+			return fmt.Errorf("learn: %w", err)
+		}
+	} else {
+		l.saved, l.told = l.learner.Position(), l.learner.Stats()
+		s.bidder.Predictor.Swap(l.learner.Model())
+	}
+	s.learning = l
 	if !s.cfg.Simulated.IsZero() {
 		s.learning.every = min(s.learning.every, 100*time.Millisecond) // in which simulated minutes may pass
 	}
@@ -60,8 +80,13 @@ func (s *server) learn(ctx context.Context) error {
 	done := make(chan struct{})
 	var publishing sync.WaitGroup
 	publishing.Go(func() { l.publish(done, s) })
-	defer publishing.Wait()
-	defer close(done)
+	defer func() {
+		close(done)
+		publishing.Wait()
+		if err := l.save(); err != nil {
+			slog.Error("what was learned is not saved", "cause", err)
+		}
+	}()
 	return follow(ctx, "learner", s.books.log.Events(), func() (uint64, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -73,14 +98,25 @@ func (s *server) learn(ctx context.Context) error {
 	})
 }
 
-// publish hands over a model whenever there is something new.
+// saveEvery is how often what was learned is saved. What was learned since is
+// learned again from the log.
+const saveEvery = time.Minute
+
+// publish hands over a model whenever there is something new, and saves now and
+// then.
 func (l *learning) publish(done <-chan struct{}, s *server) {
-	tick := time.NewTicker(l.every)
+	tick, save := time.NewTicker(l.every), time.NewTicker(saveEvery)
 	defer tick.Stop()
+	defer save.Stop()
 	for {
 		select {
 		case <-done:
 			return
+		case <-save.C:
+			if err := l.save(); err != nil {
+				slog.Error("what was learned is not saved", "cause", err)
+			}
+			continue
 		case <-tick.C:
 		}
 		if m := l.model(s.clock.Now()); m != nil {
@@ -89,6 +125,23 @@ func (l *learning) publish(done <-chan struct{}, s *server) {
 			modelSwaps.Inc()
 		}
 	}
+}
+
+// save writes down what is known.
+func (l *learning) save() error {
+	l.mu.Lock()
+	position := l.learner.Position()
+	if position == l.saved {
+		l.mu.Unlock()
+		return nil
+	}
+	state := l.learner.AppendState(nil)
+	l.mu.Unlock()
+	if err := replaceFile(l.path, state); err != nil {
+		return err
+	}
+	l.saved = position // the only one who saves
+	return nil
 }
 
 // refitEvery is how often the corrections are fitted anew.
