@@ -57,8 +57,13 @@ const (
 	maxCrossSegments = 8  // of these, crossed with the creative
 	maxText          = 256
 
+	// How many features there are before the segments of the user, and how many
+	// a candidate has beside its crosses with them. [CellOf] relies on both.
+	contextFeatures   = 26
+	candidateFeatures = 7
+
 	// MaxFeatures is the most that one candidate has.
-	MaxFeatures = 26 + maxSegments + 7 + maxCrossSegments
+	MaxFeatures = contextFeatures + maxSegments + candidateFeatures + maxCrossSegments
 )
 
 // Features holds the hashed features of one candidate. It is reused: Begin
