@@ -63,7 +63,7 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 	out.Outcome = rtb.BidMade.String()
 	answer := openrtb.AppendResponse(nil, resp, &ex.Form)
 	for i := range resp.Bids { // the tokens of an explanation must not count as notices
-		for _, token := range [][]byte{resp.Bids[i].Token, resp.Bids[i].ServerToken} {
+		for _, token := range [][]byte{resp.Bids[i].Token, resp.Bids[i].ViewToken, resp.Bids[i].ServerToken} {
 			if len(token) > 0 {
 				answer = bytes.ReplaceAll(answer, token, []byte("TOKEN"))
 			}
@@ -156,10 +156,12 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 	for i, o := range s.offers {
 		c := &s.matches.Candidates[o.candidate]
 		l := &out[i]
+		b.features(s, imp, c)
 		*l = rtb.LineItemExplanation{
 			LineItem: c.LineItem.Key,
 			Creative: c.Creative.Key,
-			CTR:      b.predict(s, imp, c),
+			CTR:      b.Predictor.Click(&s.features),
+			CVR:      o.cvr,
 			ValueCPM: string(o.value.AppendCPM(nil)),
 			PriceCPM: string(o.price.AppendCPM(nil)),
 			Stage:    "bid",

@@ -42,7 +42,7 @@ var scratches = sync.Pool{New: func() any { return newScratch() }}
 func newScratch() *scratch {
 	s := &scratch{
 		body:  make([]byte, 0, 8<<10),
-		token: make([]byte, 0, 4<<10),
+		token: make([]byte, 0, 8<<10),
 	}
 	s.context.Fit = s.native.fit // made once: a method value allocates
 	return s

@@ -27,11 +27,20 @@ func TestTokensOfABid(t *testing.T) {
 		Media: rtb.Banner, User: s.request.Users[0], Made: testNow.Local(), Cost: item.Fees.On(item.Fees.Off(rtb.FromCPM(5))), Fees: item.Fees,
 		Currency: rtb.Currency{'E', 'U', 'R'}, BilledBy: billing(s.exchange.Billing),
 	}
-	for class, token := range map[events.Class][]byte{events.Server: bid.ServerToken, events.Browser: bid.Token} {
+	scored := want
+	scored.Features.Set(s.features.Hashes)
+	for class, token := range map[events.Class][]byte{events.Server: bid.ServerToken, events.Browser: bid.Token, events.View: bid.ViewToken} {
 		var got rtb.Event
+		if class == events.View {
+			want = scored
+		}
 		if err := f.Keys.Open(token, class, &got, nil); err != nil || got != want {
 			t.Errorf("class %d: %v\n got %+v\nwant %+v", class, err, got, want)
 		}
+		want.Features = rtb.Features{}
+	}
+	if n := strings.Count(answer, string(bid.ViewToken)); n != 1 {
+		t.Errorf("the token of the pixel stands %d times in %s", n, answer)
 	}
 	if held := f.Pacer.Balances()[0].Held; held != want.Cost {
 		t.Errorf("%s is held for a bid that costs %s", held, want.Cost)
@@ -40,7 +49,7 @@ func TestTokensOfABid(t *testing.T) {
 	if n := strings.Count(answer, string(bid.ServerToken)); n != 3 || strings.Contains(adm, string(bid.ServerToken)) {
 		t.Errorf("the server's token stands %d times in %s", n, answer)
 	}
-	if n := strings.Count(answer, string(bid.Token)); n != 2 || strings.Count(adm, string(bid.Token)) != 2 {
+	if n := strings.Count(answer, string(bid.Token)); n != 1 || strings.Count(adm, string(bid.Token)) != 1 {
 		t.Errorf("the browser's token stands %d times in %s", n, answer)
 	}
 

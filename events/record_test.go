@@ -14,12 +14,13 @@ import (
 
 // fullEvent has something in every field.
 func fullEvent(r *rand.Rand) rtb.Event {
-	e := testEvent(r)
+	e := scoredEvent(r)
 	e.Node, e.Campaign, e.Advertiser = r.Uint32(), rtb.CampaignID(r.Uint32()), rtb.AdvertiserID(r.Uint32())
 	e.Fees = rtb.Fees{Share: uint16(r.Uint32()), Fixed: r.Uint32()}
 	e.Type = rtb.EventType(1 + r.IntN(rtb.EventTypeCount-1))
 	e.Time = time.UnixMicro(r.Int64N(1 << 52))
 	e.Price, e.MinToWin, e.Value, e.Charge = rtb.Money(r.Int64()), rtb.Money(r.Int64()), rtb.Money(r.Int64()), -rtb.Money(r.Int64())
+	e.WinRate = r.Float32()
 	e.Reason, e.Part, e.Billing = uint16(r.Uint32()), uint8(r.Uint32()), r.IntN(2) == 0
 	return e
 }
@@ -42,8 +43,8 @@ func TestBatchRoundTrip(t *testing.T) {
 			want[1].Made, want[1].Cost = time.UnixMilli(-1), math.MinInt64
 		}
 		data := AppendBatch([]byte("x"), want)[1:]
-		if len(data) != BatchSize(n) {
-			t.Fatalf("%d events take %d bytes, want %d", n, len(data), BatchSize(n))
+		if len(data) != BatchSize(want) {
+			t.Fatalf("%d events take %d bytes, want %d", n, len(data), BatchSize(want))
 		}
 		got, err := ReadBatch(data, make([]rtb.Event, 5))
 		if err != nil {
@@ -53,13 +54,15 @@ func TestBatchRoundTrip(t *testing.T) {
 			t.Fatalf("a batch of %d came back changed", n)
 		}
 	}
-	if recordSize > 130 {
+	if recordSize > 160 {
 		t.Errorf("a record takes %d bytes", recordSize)
 	}
 }
 
 func TestReadBatchRefuses(t *testing.T) {
-	good := AppendBatch(nil, fullBatch(1, 3))
+	full := fullBatch(1, 3)
+	full[0].Features, full[1].Features, full[2].Features = rtb.Features{}, rtb.Features{}, rtb.Features{Count: 2}
+	good := AppendBatch(nil, full)
 	change := func(at int, to byte) []byte {
 		data := bytes.Clone(good)
 		data[at] = to
@@ -70,10 +73,13 @@ func TestReadBatchRefuses(t *testing.T) {
 		data       []byte
 	}{
 		{"empty", "shorter than its header", nil},
-		{"header alone", "5 bytes, but 3 events need 377", good[:5]},
-		{"truncated", "376 bytes, but 3 events need 377", good[:len(good)-1]},
-		{"longer", "378 bytes, but 3 events need 377", append(bytes.Clone(good), 0)},
-		{"version", "version 9, want 1", change(0, 9)},
+		{"header alone", "5 bytes, but 3 events need 485", good[:5]},
+		{"longer", "1 bytes more than its events need", append(bytes.Clone(good), 0)},
+		{"features cut off", "number 3 of 3: 2 features, but 5 bytes are left for them", good[:len(good)-1]},
+		{"too many features", "number 3 of 3: 200 features", change(headerSize+2*recordSize+155, 200)},
+		{"records cut off", "300 bytes, but 3 events need 485", good[:300]},
+		{"version 1, longer", "491 bytes, but 3 events need 377", change(0, 1)},
+		{"version", "version 9, want 2", change(0, 9)},
 		{"count", "but 255 events need", change(1, 255)},
 		{"huge count", "but 4278190083 events need", change(4, 255)},
 		{"type", "number 2 of 3: unknown type 99", change(headerSize+recordSize+79, 99)},
@@ -90,6 +96,25 @@ func TestReadBatchRefuses(t *testing.T) {
 				t.Errorf("%d events of a bad batch", len(batch))
 			}
 		})
+	}
+}
+
+// Version 1 is what a log from before holds: it had none of what came later.
+func TestReadVersion1(t *testing.T) {
+	want := fullBatch(3, 3)
+	var data []byte
+	data = append(data, 1, 3, 0, 0, 0)
+	for i := range want {
+		var record [recordSize]byte
+		putRecord(&record, &want[i])
+		data = append(data, record[:recordSize1]...)
+		e := &want[i]
+		e.Arms, e.Worth, e.Floor, e.Format, e.Auction, e.Shading = [rtb.MaxLayers]uint16{}, 0, 0, 0, 0, 0
+		e.CTR, e.CVR, e.Model, e.WinRate, e.Features = 0, 0, 0, 0, rtb.Features{}
+	}
+	got, err := ReadBatch(data, nil)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("a batch of version 1 came back changed: %v", err)
 	}
 }
 
@@ -114,7 +139,7 @@ func FuzzReadBatch(f *testing.F) {
 	f.Add([]byte{1, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		batch, err := ReadBatch(data, nil)
-		if err == nil && !bytes.Equal(AppendBatch(nil, batch), data) {
+		if err == nil && data[0] == recordVersion && !bytes.Equal(AppendBatch(nil, batch), data) {
 			t.Errorf("a batch was read that is never written: %x", data)
 		}
 	})

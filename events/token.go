@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ const (
 	Server     Class = iota // notice URLs that an exchange's servers call: nurl, burl, lurl
 	Browser                 // pixels, clicks and trackers in the markup
 	Conversion              // {CLICK_ID} of a landing page: made by a click
+	View                    // the impression pixel in the markup: it also brings back what the bid was scored by
 )
 
 // How long after the bid a token counts.
@@ -48,7 +50,7 @@ func (c Class) Life() time.Duration {
 }
 
 // The sealed form: a key id, the nonce, the ciphertext and its tag. Every token
-// has the same length, so that the length says nothing.
+// of a class has the same length, so that the length says nothing.
 //
 // Nonces do not repeat under one key. A nonce is the first 96 bits of the bid
 // id, and the class in two of them that [NewBidID] leaves clear; so nonces are
@@ -59,13 +61,15 @@ func (c Class) Life() time.Duration {
 // one in five hundred thousand even for a key that seals 100,000 bids a second
 // for a month.
 const (
-	nonceSize  = 12
-	plainSize  = 65
-	tagSize    = 16
-	sealedSize = 1 + nonceSize + plainSize + tagSize
+	nonceSize = 12
+	plainSize = 65 + 2*rtb.MaxLayers + 8 + 1 + 1 + 1
+	viewSize  = plainSize + 4 + 4 + 4 + 1 + 3*rtb.MaxFeatures // of class View
+	tagSize   = 16
+	overhead  = 1 + nonceSize + tagSize
 
-	// TokenSize is the length of every token.
-	TokenSize = (sealedSize*8 + 5) / 6
+	// TokenSize is the length of a token, and ViewTokenSize of one of class View.
+	TokenSize     = ((plainSize+overhead)*8 + 5) / 6
+	ViewTokenSize = ((viewSize+overhead)*8 + 5) / 6
 
 	// The byte of the bid id and the bits in it that hold the class in a nonce.
 	// It is not the first one: the first half of an id serves as a hash.
@@ -73,6 +77,22 @@ const (
 	classShift = 6
 	classMask  = 3 << classShift
 )
+
+// size is how long the plain text of a token of the class is.
+func (c Class) size() int {
+	if c == View {
+		return viewSize
+	}
+	return plainSize
+}
+
+// Size is how long a token of the class is.
+func (c Class) Size() int {
+	if c == View {
+		return ViewTokenSize
+	}
+	return TokenSize
+}
 
 var tokenText = base64.RawURLEncoding.Strict()
 
@@ -147,19 +167,23 @@ func (r *Keyring) Swap(list []Key) error {
 // that has room.
 func (r *Keyring) AppendToken(dst []byte, class Class, e *rtb.Event) []byte {
 	keys := r.keys.Load()
-	n := len(dst)
-	dst = grow(dst, TokenSize+sealedSize)
-	work := dst[n+TokenSize : n+TokenSize+sealedSize]
+	n, size := len(dst), class.Size()
+	sealed := class.size() + overhead
+	dst = grow(dst, size+sealed)
+	work := dst[n+size : n+size+sealed]
 	work[0] = keys.newest
 	nonce := work[1 : 1+nonceSize]
 	copy(nonce, e.Bid[:nonceSize])
 	nonce[classByte] = nonce[classByte]&^classMask | byte(class)<<classShift
 
-	plain := work[1+nonceSize : 1+nonceSize+plainSize]
+	plain := work[1+nonceSize : 1+nonceSize+class.size()]
 	put(plain, e)
+	if class == View {
+		putScore(plain[plainSize:], e)
+	}
 	keys.byID[keys.newest].Seal(plain[:0], nonce, plain, work[:1])
-	tokenText.Encode(dst[n:n+TokenSize], work)
-	return dst[:n+TokenSize]
+	tokenText.Encode(dst[n:n+size], work)
+	return dst[:n+size]
 }
 
 // put writes what a token keeps of an event. The order of the fields is part
@@ -182,6 +206,26 @@ func put(p []byte, e *rtb.Event) {
 	p[45] = byte(e.Media)&15 | byte(e.BilledBy)<<4
 	copy(p[46:49], e.Currency[:])
 	copy(p[49:65], e.User[:])
+	for i, arm := range e.Arms {
+		le.PutUint16(p[65+2*i:], arm)
+	}
+	p = p[65+2*rtb.MaxLayers:]
+	le.PutUint64(p, uint64(e.Worth))
+	p[8], p[9] = e.Floor, e.Format
+	p[10] = e.Auction&15 | byte(e.Shading)<<4
+}
+
+// putScore writes what a bid was scored by.
+func putScore(p []byte, e *rtb.Event) {
+	le := binary.LittleEndian
+	le.PutUint32(p, math.Float32bits(e.CTR))
+	le.PutUint32(p[4:], math.Float32bits(e.CVR))
+	le.PutUint32(p[8:], e.Model)
+	p[12] = e.Features.Count
+	p = p[13:]
+	for i := range e.Features.Hashes {
+		copy(p[3*i:], e.Features.Hashes[i][:])
+	}
 }
 
 // get is the reverse of put.
@@ -201,6 +245,25 @@ func get(p []byte, e *rtb.Event) {
 	e.Media, e.BilledBy = rtb.Media(p[45]&15), rtb.EventType(p[45]>>4)
 	e.Currency = rtb.Currency(p[46:49])
 	e.User = rtb.UserID(p[49:65])
+	for i := range e.Arms {
+		e.Arms[i] = le.Uint16(p[65+2*i:])
+	}
+	p = p[65+2*rtb.MaxLayers:]
+	e.Worth = rtb.Money(le.Uint64(p))
+	e.Floor, e.Format = p[8], p[9]
+	e.Auction, e.Shading = p[10]&15, rtb.Shading(p[10]>>4)
+}
+
+// getScore is the reverse of putScore.
+func getScore(p []byte, e *rtb.Event) {
+	le := binary.LittleEndian
+	e.CTR, e.CVR = math.Float32frombits(le.Uint32(p)), math.Float32frombits(le.Uint32(p[4:]))
+	e.Model = le.Uint32(p[8:])
+	e.Features.Count = min(p[12], rtb.MaxFeatures)
+	p = p[13:]
+	for i := range e.Features.Hashes {
+		e.Features.Hashes[i] = [3]byte(p[3*i:])
+	}
 }
 
 // grow returns dst with room for n more bytes and its length raised by them.
@@ -217,11 +280,12 @@ func grow(dst []byte, n int) []byte {
 // nothing else. On an error, one of those above, e stays as it was. work is
 // memory for it to use; it needs no particular size.
 func (r *Keyring) Open(token []byte, class Class, e *rtb.Event, work []byte) error {
-	if len(token) != TokenSize {
+	if len(token) != TokenSize && len(token) != ViewTokenSize {
 		return ErrNotToken
 	}
-	work = grow(work[:0], sealedSize)
-	if n, err := tokenText.Decode(work, token); err != nil || n != sealedSize {
+	size := tokenText.DecodedLen(len(token))
+	work = grow(work[:0], size)
+	if n, err := tokenText.Decode(work, token); err != nil || n != size {
 		return ErrNotToken
 	}
 	aead := r.keys.Load().byID[work[0]]
@@ -230,15 +294,18 @@ func (r *Keyring) Open(token []byte, class Class, e *rtb.Event, work []byte) err
 	}
 	nonce, sealed := work[1:1+nonceSize], work[1+nonceSize:]
 	plain, err := aead.Open(sealed[:0], nonce, sealed, work[:1])
-	if err != nil || len(plain) != plainSize {
+	if err != nil {
 		return ErrForged
 	}
-	if Class(nonce[classByte]>>classShift) != class {
+	if Class(nonce[classByte]>>classShift) != class || len(plain) != class.size() {
 		return ErrWrongClass
 	}
 	nonce[classByte] &^= classMask
 	*e = rtb.Event{}
 	copy(e.Bid[:nonceSize], nonce)
 	get(plain, e)
+	if class == View {
+		getScore(plain[plainSize:], e)
+	}
 	return nil
 }

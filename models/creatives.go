@@ -92,6 +92,12 @@ func (c *Creatives) Learn(creative rtb.CreativeID, cell uint8, p float64, click 
 	}
 }
 
+// Labelled takes a labelled impression as a [Learner] tells of it.
+func (c *Creatives) Labelled(e *Lesson, clicked bool) {
+	var hashes [rtb.MaxFeatures]uint32
+	c.Learn(e.Creative, CellOf(e.Features.Append(hashes[:0])), float64(e.CTR), clicked)
+}
+
 // Publish makes bids draw from all that was learned.
 func (c *Creatives) Publish() {
 	c.forget()
@@ -257,5 +263,6 @@ func CellOf(hashes []uint32) uint8 {
 	if segments <= 0 {
 		return 0
 	}
-	return uint8(1 + mix(uint64(hashes[contextFeatures])^key0, key2)%(Cells-1))
+	first := hashes[contextFeatures] & (1<<rtb.FeatureBits - 1) // as much as the log keeps
+	return uint8(1 + mix(uint64(first)^key0, key2)%(Cells-1))
 }

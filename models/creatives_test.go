@@ -150,6 +150,24 @@ func TestExplorationCostsNoMoreThanItsShare(t *testing.T) {
 	}
 }
 
+// What a Learner labels is learned, under the cell that the bid drew from.
+func TestLabelled(t *testing.T) {
+	req := &rtb.Request{}
+	imp := req.AddImp()
+	imp.HasBanner = true
+	user := &rtb.Profile{Known: true, Segments: []rtb.SegmentID{4}}
+	hashes := Extract(nil, req, imp, user, &rtb.LineItem{ID: 3}, &rtb.Creative{ID: 9}, rtb.Size{}, time.Unix(1e9, 0))
+	e := Lesson{Creative: 9, CTR: 0.25}
+	e.Features.Set(hashes)
+	c := NewCreatives()
+	c.Labelled(&e, true)
+	c.Labelled(&e, false)
+	tally := c.tallies[9]
+	if tally == nil || tally.expected[CellOf(hashes)] < 0.49 || tally.clicks[CellOf(hashes)] < 0.99 {
+		t.Errorf("two impressions and a click in cell %d became %+v", CellOf(hashes), tally)
+	}
+}
+
 // Draws have the mean and the deviation of the posterior.
 func TestDrawsFollowThePosterior(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
@@ -229,7 +247,12 @@ func TestCellOf(t *testing.T) {
 		imp.HasBanner = true
 		user := &rtb.Profile{Known: true, Segments: segments}
 		hashes := Extract(nil, req, imp, user, &rtb.LineItem{ID: 3}, &rtb.Creative{ID: creative}, rtb.Size{W: 300, H: 250}, time.Unix(1e9, 0))
-		return CellOf(hashes)
+		cell := CellOf(hashes)
+		var kept rtb.Features
+		if kept.Set(hashes); CellOf(kept.Append(nil)) != cell {
+			t.Errorf("cell %d when bidding, %d when learning", cell, CellOf(kept.Append(nil)))
+		}
+		return cell
 	}
 	if got := cell(1); got != 0 {
 		t.Errorf("a user without segments is in cell %d, want 0", got)

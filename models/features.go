@@ -50,6 +50,8 @@ const (
 	fieldCreativeSize
 	fieldCreativeHour
 	fieldCreativeSegment
+	fieldFrequency
+	fieldRecency
 )
 
 const (
@@ -60,11 +62,14 @@ const (
 	// How many features there are before the segments of the user, and how many
 	// a candidate has beside its crosses with them. [CellOf] relies on both.
 	contextFeatures   = 26
-	candidateFeatures = 7
+	candidateFeatures = 9
 
 	// MaxFeatures is the most that one candidate has.
 	MaxFeatures = contextFeatures + maxSegments + candidateFeatures + maxCrossSegments
 )
+
+// All of them fit into the token of a bid.
+var _ [rtb.MaxFeatures - MaxFeatures]struct{}
 
 // Features holds the hashed features of one candidate. It is reused: Begin
 // for each imp, then Candidate for each candidate of that imp. It does not
@@ -78,9 +83,13 @@ type Features struct {
 	basis  basis
 
 	// What a Predictor has worked out for the shared part.
-	by    *Predictor
-	model *Logistic
-	sum   float32
+	by            *Predictor
+	model         *Model
+	sum           float32
+	converted     bool // conversionSum is known
+	conversionSum float32
+
+	campaign rtb.CampaignID // of the last candidate
 }
 
 // Begin computes what all candidates for imp share. The user may be nil. Only
@@ -95,6 +104,24 @@ func (f *Features) Begin(req *rtb.Request, imp *rtb.Imp, user *rtb.Profile, now 
 // of the slot which the creative would fill.
 func (f *Features) Candidate(item *rtb.LineItem, creative *rtb.Creative, size rtb.Size) {
 	f.Hashes = f.basis.appendCandidate(f.Hashes[:f.shared], item, creative, size)
+	f.campaign = item.Campaign
+}
+
+// Version is that of the model that predicts, see [Predictor.Begin].
+func (f *Features) Version() uint32 {
+	if f.model == nil {
+		return 0
+	}
+	return f.model.Version
+}
+
+// Order is what a conversion of the last candidate is worth, as the model that
+// predicts has learned; zero when it has not.
+func (f *Features) Order() rtb.Money {
+	if f.model == nil {
+		return 0
+	}
+	return f.model.Order(f.campaign)
 }
 
 // Extract appends the features of one candidate to dst, the same as Begin and
@@ -112,6 +139,9 @@ type basis struct {
 	hour      uint64
 	segments  [maxSegments]rtb.SegmentID // distinct, in the order of the profile
 	count     int
+	known     bool
+	exposures []rtb.Exposure // of the user, who owns them
+	now       int64          // Unix seconds
 }
 
 func (b *basis) appendShared(dst []uint32, req *rtb.Request, imp *rtb.Imp, user *rtb.Profile, now time.Time) []uint32 {
@@ -119,6 +149,7 @@ func (b *basis) appendShared(dst []uint32, req *rtb.Request, imp *rtb.Imp, user 
 
 	// Hours of the user and of UTC are different values.
 	local, second := uint64(0), now.Unix()
+	b.now = second
 	if geo.HasOffset {
 		local, second = 1<<8, second+int64(geo.UTCOffset)*60
 	}
@@ -176,14 +207,13 @@ func (b *basis) appendShared(dst []uint32, req *rtb.Request, imp *rtb.Imp, user 
 }
 
 func (b *basis) appendUser(dst []uint32, user *rtb.Profile) []uint32 {
-	b.count = 0
-	known := false
+	b.count, b.known, b.exposures = 0, false, nil
 	if user != nil {
-		known = user.Known
+		b.known, b.exposures = user.Known, user.Exposures
 		b.take(user.Segments)
 	}
 	dst = append(dst,
-		fold(number(fieldKnown, flag(known))),
+		fold(number(fieldKnown, flag(b.known))),
 		fold(number(fieldSegmentCount, bucket(int64(b.count)))),
 	)
 	for _, s := range b.segments[:b.count] {
@@ -225,10 +255,32 @@ func (b *basis) appendCandidate(dst []uint32, item *rtb.LineItem, creative *rtb.
 		fold(cross(fieldCreativeSize, c, uint64(size.W)<<16|uint64(size.H))),
 		fold(cross(fieldCreativeHour, c, b.hour)),
 	)
+	dst = b.appendHistory(dst, item)
 	for _, s := range b.segments[:min(b.count, maxCrossSegments)] {
 		dst = append(dst, fold(cross(fieldCreativeSegment, c, uint64(s))))
 	}
 	return dst
+}
+
+// appendHistory says how often the user has seen the campaign, as far as it is
+// remembered, and how long ago that was last.
+func (b *basis) appendHistory(dst []uint32, item *rtb.LineItem) []uint32 {
+	frequency, recency := uint64(0), uint64(0) // of somebody who is not known
+	if b.known {
+		var count, last int64
+		for i := range b.exposures {
+			if e := &b.exposures[i]; e.Campaign == item.Campaign && e.Count > 0 {
+				count += int64(e.Count)
+				last = max(last, int64(e.Time))
+			}
+		}
+		frequency, recency = 1<<20|bucket(count), 1<<20
+		if count > 0 {
+			recency |= 1 << 19
+			recency |= bucket(max(0, b.now-last) / 60)
+		}
+	}
+	return append(dst, fold(number(fieldFrequency, frequency)), fold(number(fieldRecency, recency)))
 }
 
 func media(imp *rtb.Imp) uint64 {
@@ -290,8 +342,9 @@ func mix(a, b uint64) uint64 {
 	return high ^ low
 }
 
-// fold keeps 32 bits, of which a model uses as many as its table has.
-func fold(h uint64) uint32 { return uint32(h>>32) ^ uint32(h) }
+// fold keeps the bits that travel with a bid. A model uses as many of them as
+// its table has.
+func fold(h uint64) uint32 { return (uint32(h>>32) ^ uint32(h)) & (1<<rtb.FeatureBits - 1) }
 
 func number(f field, v uint64) uint64 { return mix(mix(v^key0, uint64(f)*key1), key2) }
 

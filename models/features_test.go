@@ -139,7 +139,9 @@ func TestEachFieldMatters(t *testing.T) {
 		{"flags", func() { imp.Rewarded = true }, 1},
 		{"floor", func() { imp.Floor *= 3 }, 1},
 		{"offset", func() { req.Geo.HasOffset, req.Geo.UTCOffset = true, 0 }, 3},
-		{"known", func() { user.Known = false }, 1},
+		{"known", func() { user.Known = false }, 3}, // the history is that of somebody known
+		{"frequency", func() { user.Exposures = append(user.Exposures, rtb.Exposure{Count: 1, Time: uint32(noon.Unix())}) }, 2},
+		{"frequency of another campaign", func() { user.Exposures = append(user.Exposures, rtb.Exposure{Campaign: 9, Count: 1}) }, 0},
 		{"creative", func() { creative.ID++ }, 7},
 		{"line item", func() { item.ID++ }, 1},
 		{"advertiser", func() { item.Advertiser++ }, 1},

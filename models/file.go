@@ -273,8 +273,11 @@ func sampleFeatures() []uint32 {
 		Banner: rtb.BannerSlot{Sizes: []rtb.Size{{W: 300, H: 250}}, Position: 1},
 		Deals:  make([]rtb.Deal, 1),
 	}
-	user := rtb.Profile{Known: true, Segments: []rtb.SegmentID{7, 71, 7, 900}}
-	item := rtb.LineItem{ID: 5, Advertiser: 2}
+	user := rtb.Profile{
+		Known: true, Segments: []rtb.SegmentID{7, 71, 7, 900},
+		Exposures: []rtb.Exposure{{Campaign: 3, Count: 4, Time: 1_699_990_000}, {Campaign: 4, Count: 9, Time: 1_699_999_000}},
+	}
+	item := rtb.LineItem{ID: 5, Campaign: 3, Advertiser: 2}
 	creative := rtb.Creative{ID: 11, Media: rtb.Banner}
 	return Extract(nil, &req, &imp, &user, &item, &creative, rtb.Size{W: 300, H: 250}, time.Unix(1_700_000_000, 0))
 }

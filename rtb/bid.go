@@ -27,6 +27,8 @@ type Bid struct {
 	Protocol uint8  // VAST version answered, OpenRTB list "protocols"
 	Viewable bool   // the native request asks for an event tracker of viewable impressions
 
+	ViewToken []byte // for the impression pixel
+
 	// ServerToken is for what the exchange calls; empty when it calls nothing.
 	ServerToken []byte
 

@@ -17,6 +17,7 @@ const (
 	EventViewable   // enough of it was on the screen for long enough
 	EventConversion // what the advertiser wants people to do after a click
 	EventBid        // a sample of the bids, for learning
+	EventGhost      // a bid that was not sent because its user is in a holdout, for comparison
 	eventTypeCount
 )
 
@@ -26,6 +27,7 @@ const EventTypeCount = int(eventTypeCount)
 var eventNames = [EventTypeCount]string{
 	EventWin: "win", EventBill: "bill", EventLoss: "loss", EventView: "view", EventClick: "click", EventVideo: "video",
 	EventViewable: "viewable", EventConversion: "conversion", EventBid: "bid",
+	EventGhost: "ghost",
 }
 
 // String is the name used in paths, metrics and the API.
@@ -56,6 +58,19 @@ type Event struct {
 	Currency   Currency  // of the bid
 	BilledBy   EventType // the notice that spends, by the exchange's profile of then; zero when not known. Not in the log
 
+	// Of the price, from the token as well.
+	Arms    [MaxLayers]uint16 // the experiment arm of each layer that the user was in; zero for none
+	Worth   Money             // the media price that it would have bid unshaded, in the account currency
+	Floor   uint8             // class of the floor, see package models
+	Format  uint8             // class of the format, likewise
+	Auction uint8             // 1 first price, 2 second price
+	Shading Shading
+
+	// Of the prediction, from the token of the impression pixel alone.
+	CTR, CVR float32  // as they made the price; zero where nothing was predicted
+	Model    uint32   // the version that predicted
+	Features Features // what it saw
+
 	// From the notice.
 	Type     EventType
 	Time     time.Time // when it came
@@ -64,11 +79,26 @@ type Event struct {
 	MinToWin Money     // the lowest bid that would have won, in Currency; zero when unknown
 	Part     uint8     // of a video: 1 start, 2 to 4 the quartiles, 5 complete
 	Value    Money     // of a conversion, in the account currency
+	WinRate  float32   // of a sampled bid or a ghost: the chance to win, as predicted
 
 	// Decided when it came, so that a replay of the log changes nothing.
 	Billing bool  // this notice spends the money
 	Charge  Money // what it spends, in the account currency, fees included; never more than Cost
 }
+
+// MaxLayers is how many experiments one user can be in at a time.
+const MaxLayers = 4
+
+// Shading is how a price was made of what an impression is worth.
+type Shading uint8
+
+// The kinds of shading.
+const (
+	ShadeNone    Shading = iota // bid at its worth: a second-price auction, or a fixed price
+	ShadeControl                // bid at its worth, to compare with
+	Shaded                      // lowered to what past wins and losses say is needed
+	ShadeExplore                // a price beside that one, so that its chances stay known
+)
 
 // UnreadablePrice is the Price of a notice that names one which cannot be read:
 // it is encrypted with keys that we do not have, or no price in the form that

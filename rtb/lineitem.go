@@ -117,14 +117,17 @@ const (
 	GoalCPM GoalType = iota + 1
 	GoalCPC
 	GoalCPA
+	GoalROAS
 )
 
 // Goal is what an impression is worth. Value is the price of one impression
-// for GoalCPM and of one click or conversion otherwise.
+// for GoalCPM, of one click or conversion otherwise, and for GoalROAS what a
+// conversion brings as long as nobody has told.
 type Goal struct {
-	Type  GoalType
-	Value Money
-	Max   Money // the highest bid for one impression; never zero
+	Type   GoalType
+	Value  Money
+	Return uint32 // for GoalROAS: what the spend shall bring, in hundredths of it
+	Max    Money  // the highest bid for one impression; never zero
 
 	// MaxCPC and MaxCPA are what a click and a conversion may cost on average;
 	// zero for no such cap.
@@ -335,10 +338,11 @@ type Slot uint8
 
 // What a Piece may be followed by.
 const (
-	SlotNone  Slot = iota
-	SlotToken      // the browser's token of the bid: URL-safe base64, which needs no escaping anywhere
-	SlotBidID      // the id of the bid, in the same alphabet
-	SlotPrice      // the price macro where the exchange bills by pixel, else nothing
+	SlotNone      Slot = iota
+	SlotToken          // the browser's token of the bid: URL-safe base64, which needs no escaping anywhere
+	SlotBidID          // the id of the bid, in the same alphabet
+	SlotPrice          // the price macro where the exchange bills by pixel, else nothing
+	SlotViewToken      // the token of the impression pixel, in the same alphabet
 )
 
 // Piece is a stretch of markup that is already escaped for the JSON string it

@@ -236,6 +236,8 @@ func appendPieces(dst []byte, pieces []rtb.Piece, bid *rtb.Bid, f *Form) []byte 
 		switch pieces[i].Slot {
 		case rtb.SlotToken:
 			dst = append(dst, bid.Token...)
+		case rtb.SlotViewToken:
+			dst = append(dst, bid.ViewToken...)
 		case rtb.SlotBidID:
 			dst = base64.RawURLEncoding.AppendEncode(dst, bid.ID[:])
 		case rtb.SlotPrice:

@@ -95,7 +95,7 @@ func compiled(t testing.TB, c *rtb.Creative) *rtb.Creative {
 func bidFor(c *rtb.Creative, imp string) rtb.Bid {
 	bid := rtb.Bid{
 		ID: rtb.BidID{0xFB, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xFF}, Imp: &rtb.Imp{ID: rtb.Token(imp)},
-		LineItem: &rtb.LineItem{Campaign: 42}, Creative: c, Price: 2_500_001, Token: []byte(testToken), ServerToken: []byte(testServe),
+		LineItem: &rtb.LineItem{Campaign: 42}, Creative: c, Price: 2_500_001, Token: []byte(testToken), ViewToken: []byte(testToken), ServerToken: []byte(testServe),
 	}
 	for i := range bid.NativeIDs {
 		bid.NativeIDs[i] = -1
@@ -394,7 +394,8 @@ func BenchmarkAppendResponse(b *testing.B) {
 		b.Run(c.Media.String(), func(b *testing.B) {
 			bid := bidFor(compiled(b, c), `"1"`)
 			bid.NativeIDs[0], bid.NativeIDs[1], bid.NativeIDs[3] = 1, 2, 3
-			bid.Token, bid.ServerToken = bytes.Repeat([]byte("t"), 126), bytes.Repeat([]byte("s"), 126)
+			bid.Token, bid.ServerToken = bytes.Repeat([]byte("t"), 151), bytes.Repeat([]byte("s"), 151)
+			bid.ViewToken = bytes.Repeat([]byte("v"), 424)
 			resp := responseOf(bid)
 			body := AppendResponse(nil, resp, &testForm)
 			b.SetBytes(int64(len(body)))

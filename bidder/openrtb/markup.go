@@ -27,10 +27,11 @@ const (
 	markToken = "\uF8F0"
 	markBidID = "\uF8F1"
 	markPrice = "\uF8F2"
+	markView  = "\uF8F3"
 	// These two stand around a value of a product.
-	markOpen  = "\uF8F3"
-	markClose = "\uF8F4"
-	marks     = markToken + markBidID + markPrice + markOpen + markClose
+	markOpen  = "\uF8F4"
+	markClose = "\uF8F5"
+	marks     = markToken + markBidID + markPrice + markView + markOpen + markClose
 )
 
 // Compile makes the answer of a bid with c from its assets: Answer, Versions,
@@ -125,7 +126,7 @@ func (m *maker) fail(field, reason string) {
 }
 
 // viewAddress is the impression pixel, with marks in it.
-func (m *maker) viewAddress() string { return m.base + "/e/view?t=" + markToken + "&p=" + markPrice }
+func (m *maker) viewAddress() string { return m.base + "/e/view?t=" + markView + "&p=" + markPrice }
 
 // viewableAddress is called when enough of the ad was on the screen for long
 // enough.
@@ -208,6 +209,8 @@ func slotOf(r rune) rtb.Slot {
 		return rtb.SlotBidID
 	case markPrice:
 		return rtb.SlotPrice
+	case markView:
+		return rtb.SlotViewToken
 	}
 	return rtb.SlotNone
 }

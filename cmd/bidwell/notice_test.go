@@ -123,16 +123,17 @@ func TestNoticesOfEveryClass(t *testing.T) {
 		}
 	}
 	view := p.reach(pixelInMarkup.FindString(b.AdM), "")
-	if got := p.notify(view + "&v=viewable"); got.status != 200 {
+	browser, _, _ := strings.Cut(strings.SplitAfter(p.reach(clickInMarkup.FindString(b.AdM), ""), "?t=")[1], "&")
+	if got := p.notify("http://" + p.bid + "/e/view?t=" + browser + "&v=viewable"); got.status != 200 {
 		t.Errorf("viewable: %+v", got)
 	}
 
 	before := p.pacing("everyone")
-	browser, _, _ := strings.Cut(strings.SplitAfter(view, "?t=")[1], "&")
+	pixel, _, _ := strings.Cut(strings.SplitAfter(view, "?t=")[1], "&")
 	server, _, _ := strings.Cut(strings.SplitAfter(b.BURL, "?t=")[1], "&")
 	for path, tokens := range map[string][]string{
 		"win": {browser, id}, "bill": {browser, id}, "loss": {browser, id},
-		"view": {server, id}, "click": {server, id}, "video": {server, id}, "conversion": {server, browser},
+		"view": {server, id, browser}, "click": {server, id, pixel}, "video": {server, id, pixel}, "conversion": {server, browser},
 	} {
 		for _, token := range tokens {
 			if got := p.notify("http://" + p.bid + "/e/" + path + "?v=start&p=8&t=" + token); got.status != 400 || got.goes != "" {

@@ -63,7 +63,7 @@ const (
 // classes are the classes of token that the notices of each type come with.
 var classes = [rtb.EventTypeCount]events.Class{
 	rtb.EventWin: events.Server, rtb.EventBill: events.Server, rtb.EventLoss: events.Server,
-	rtb.EventView: events.Browser, rtb.EventViewable: events.Browser,
+	rtb.EventView: events.View, rtb.EventViewable: events.Browser,
 	rtb.EventClick: events.Browser, rtb.EventVideo: events.Browser,
 	rtb.EventConversion: events.Conversion,
 }
@@ -75,12 +75,12 @@ type scratch struct {
 	work     []byte
 	location []byte
 
-	memory [1536]byte // of work, click.ID and location, unless they grow
+	memory [1792]byte // of work, click.ID and location, unless they grow
 }
 
 var scratches = sync.Pool{New: func() any {
 	s := &scratch{}
-	s.work, s.click.ID, s.location = s.memory[0:0:256], s.memory[256:256:512], s.memory[512:512]
+	s.work, s.click.ID, s.location = s.memory[0:0:512], s.memory[512:512:768], s.memory[768:768]
 	return s
 }}
 

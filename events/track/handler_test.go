@@ -117,7 +117,7 @@ var allNotices = []notice{
 	{"/e/win", "&p=2.5&m=3.25", events.Server, 204, rtb.Event{Type: rtb.EventWin, Price: rtb.FromCPM(2.5), MinToWin: rtb.FromCPM(3.25)}},
 	{"/e/bill", "&p=2.5", events.Server, 204, rtb.Event{Type: rtb.EventBill, Price: rtb.FromCPM(2.5), Billing: true, Charge: rtb.FromCPM(2.5)}},
 	{"/e/loss", "&p=4&r=102&m=4.01", events.Server, 204, rtb.Event{Type: rtb.EventLoss, Price: rtb.FromCPM(4), Reason: 102, MinToWin: rtb.FromCPM(4.01)}},
-	{"/e/view", "&p=2.5", events.Browser, 200, rtb.Event{Type: rtb.EventView, Price: rtb.FromCPM(2.5)}},
+	{"/e/view", "&p=2.5", events.View, 200, rtb.Event{Type: rtb.EventView, Price: rtb.FromCPM(2.5)}},
 	{"/e/view", "&v=viewable", events.Browser, 200, rtb.Event{Type: rtb.EventViewable}},
 	{"/e/click", "", events.Browser, 302, rtb.Event{Type: rtb.EventClick}},
 	{"/e/video", "&v=start", events.Browser, 200, rtb.Event{Type: rtb.EventVideo, Part: 1}},
@@ -178,11 +178,11 @@ func TestNotices(t *testing.T) {
 	}{
 		{"now", 0, nil},
 		{"from a clock that is ahead", -10 * time.Minute, nil},
-		{"from the future", -10*time.Minute - time.Millisecond, map[events.Class]string{events.Server: "premature", events.Browser: "premature", events.Conversion: "premature"}},
+		{"from the future", -10*time.Minute - time.Millisecond, map[events.Class]string{events.Server: "premature", events.Browser: "premature", events.Conversion: "premature", events.View: "premature"}},
 		{"a day old", 24 * time.Hour, nil},
-		{"more than a day old", 24*time.Hour + time.Millisecond, map[events.Class]string{events.Server: "expired", events.Browser: "expired"}},
-		{"thirty days old", 30 * 24 * time.Hour, map[events.Class]string{events.Server: "expired", events.Browser: "expired"}},
-		{"more than that", 30*24*time.Hour + time.Millisecond, map[events.Class]string{events.Server: "expired", events.Browser: "expired", events.Conversion: "expired"}},
+		{"more than a day old", 24*time.Hour + time.Millisecond, map[events.Class]string{events.Server: "expired", events.Browser: "expired", events.View: "expired"}},
+		{"thirty days old", 30 * 24 * time.Hour, map[events.Class]string{events.Server: "expired", events.Browser: "expired", events.View: "expired"}},
+		{"more than that", 30*24*time.Hour + time.Millisecond, map[events.Class]string{events.Server: "expired", events.Browser: "expired", events.View: "expired", events.Conversion: "expired"}},
 	}
 	for _, n := range allNotices {
 		for class := events.Server; class <= events.Conversion; class++ {

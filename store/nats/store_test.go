@@ -332,7 +332,7 @@ func TestOpenAfterATornWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, lost := range []int64{1, 8, 100, int64(events.BatchSize(3))} {
+	for _, lost := range []int64{1, 8, 100, int64(events.BatchSize(make([]rtb.Event, 3)))} {
 		torn := crashed(t, cfg)
 		blocks, err := filepath.Glob(torn.Dir + "/jetstream/*/streams/BIDWELL_EVENTS/msgs/*.blk")
 		if err != nil || len(blocks) != 1 {

@@ -44,8 +44,8 @@ func (s *stream) Append(ctx context.Context, batch []rtb.Event) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if most := s.js.Conn().MaxPayload(); int64(events.BatchSize(len(batch))) > most {
-		return fmt.Errorf("%s: %d events are too large for one batch: %d bytes, at most %d", s.name, len(batch), events.BatchSize(len(batch)), most)
+	if most := s.js.Conn().MaxPayload(); int64(events.BatchSize(batch)) > most {
+		return fmt.Errorf("%s: %d events are too large for one batch: %d bytes, at most %d", s.name, len(batch), events.BatchSize(batch), most)
 	}
 	if s.patience > 0 {
 		var cancel context.CancelFunc
