@@ -258,6 +258,8 @@ type Creative struct {
 	// Products makes it a template: it is shown with one of them, never without.
 	// Of itself it then has no answer.
 	Products []Product
+	// Product is the id of that which the Ad of a template shows.
+	Product string
 
 	// Answer is what package openrtb made of Assets: the markup of a banner,
 	// the VAST of a video or an audio ad for players that name no version they

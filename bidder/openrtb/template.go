@@ -140,7 +140,7 @@ func templateTexts(c *rtb.Creative) []string {
 // banner. What stands in the product is not looked at for macros again.
 func fillAssets(c *rtb.Creative, p *rtb.Product) (*rtb.Creative, error) {
 	ad := *c
-	ad.Products = nil
+	ad.Products, ad.Product = nil, p.ID
 	if p.URL != "" {
 		ad.ClickURL = p.URL
 	}
@@ -200,7 +200,7 @@ const refusedValue = "ZgotmplZ"
 // filled is markup with the values of the product in it. Comments are left
 // out of it, as html/template does not keep them.
 func (m *maker) filled(markup string) string {
-	if m.product == nil || !strings.Contains(markup, markOpen) {
+	if !strings.Contains(markup, markOpen) {
 		return markup
 	}
 	if strings.Contains(strings.ToLower(markup), "srcdoc") {
