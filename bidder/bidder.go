@@ -27,6 +27,10 @@ type Parts struct {
 	Salt      *[32]byte       // of user hashes
 	Samples   *events.Samples // of the bids, Config.SampleShare of them; nil for none
 	Clock     *Clock
+
+	// Creatives is what is known of creatives beside the predictions; nil begins
+	// with nothing.
+	Creatives *models.Creatives
 }
 
 // Bidder decides on bid requests. It is safe for concurrent use.
@@ -63,6 +67,9 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 		return nil, errors.New("bidder: a part is missing")
 	}
 	b := &Bidder{cfg: cfg, Parts: parts, admit: parts.Pacer.Admit}
+	if b.Creatives == nil {
+		b.Creatives = models.NewCreatives()
+	}
 	if parts.Samples != nil {
 		b.sampled = uint64(cfg.SampleShare * (1 << 32))
 	}

@@ -166,6 +166,7 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 			PriceCPM: string(o.price.AppendCPM(nil)),
 			Stage:    "bid",
 		}
+		b.explainChoice(s, imp, c, l)
 		if deal := dealOf(imp, c); deal != nil {
 			l.Deal = string(deal.ID.Text())
 		}

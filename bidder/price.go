@@ -14,6 +14,7 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 	for i := len(s.offers); i < len(s.matches.Candidates); i++ {
 		c := &s.matches.Candidates[i]
 		o := offer{candidate: int32(i)}
+		b.choose(s, imp, c, &o)
 		o.value = b.value(s, imp, c, &o)
 		// Of that it bids the part that lets its money last, fees included.
 		b.Pacer.Offer(c.LineItem.Slot)

@@ -22,6 +22,7 @@ type scratch struct {
 	features models.Features
 	native   nativeFit
 	offers   []offer
+	options  [targeting.MaxFits]models.Option
 	exposed  exposed
 	index    *targeting.Index
 
