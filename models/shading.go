@@ -10,27 +10,15 @@ import (
 )
 
 // Shading says how the price of a bid came about.
-type Shading uint8
+type Shading = rtb.Shading
 
 // What a Shader does with a bid.
 const (
-	NotShaded      Shading = iota // no first-price auction
-	ShadingControl                // bid what it is worth, to compare with
-	Shaded                        // bid what past auctions say is best
-	ShadingExplore                // bid something else, to learn how often it wins
+	NotShaded      = rtb.ShadeNone
+	ShadingControl = rtb.ShadeControl
+	Shaded         = rtb.Shaded
+	ShadingExplore = rtb.ShadeExplore
 )
-
-func (k Shading) String() string {
-	switch k {
-	case ShadingControl:
-		return "control"
-	case Shaded:
-		return "shaded"
-	case ShadingExplore:
-		return "explore"
-	}
-	return "none"
-}
 
 // ShaderConfig sets how bids in first-price auctions are lowered. The zero
 // value is not valid; start from DefaultShaderConfig.

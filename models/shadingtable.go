@@ -166,7 +166,7 @@ func (s *Shader) format(key curveKey, c *curve) *format {
 func (f *format) shift(class int, c, above *curve) {
 	f.shifts[class] = new([priceBins]float32)
 	for i := range f.shifts[class] {
-		x := logit(float64(c.rates[i])) - logit(float64(above.rates[i]))
+		x := logOdds(float64(c.rates[i])) - logOdds(float64(above.rates[i]))
 		f.shifts[class][i] = float32(max(-mostShift, min(mostShift, x)))
 	}
 }
@@ -174,7 +174,7 @@ func (f *format) shift(class int, c, above *curve) {
 func logits(rates *[priceBins]float32) *[priceBins]float32 {
 	x := new([priceBins]float32)
 	for i, r := range rates {
-		x[i] = float32(logit(float64(r)))
+		x[i] = float32(logOdds(float64(r)))
 	}
 	return x
 }

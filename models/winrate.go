@@ -183,7 +183,7 @@ func (t *trials) correct(rates *[priceBins]float32, trust float64) {
 		at = i
 	}
 	for i := range rates {
-		rates[i] = float32(logistic(logit(float64(rates[i])) + shift[i]))
+		rates[i] = float32(logistic(logOdds(float64(rates[i])) + shift[i]))
 	}
 }
 
@@ -210,7 +210,7 @@ func rising(rates *[priceBins]float32) {
 	}
 }
 
-func logit(p float64) float64 {
+func logOdds(p float64) float64 {
 	p = min(1-1e-6, max(1e-6, p))
 	return math.Log(p / (1 - p))
 }
