@@ -9,8 +9,8 @@ import (
 
 	"bidwell/bidder/exchange"
 	"bidwell/events"
-	"bidwell/models"
 	"bidwell/events/track"
+	"bidwell/models"
 	"bidwell/rtb"
 )
 
