@@ -117,7 +117,7 @@ func TestClicksOnProducts(t *testing.T) {
 	for i := 0; len(seen) < len(leads) && i < 200; i++ {
 		b := p.mustBid(request)
 		click := clickInMarkup.FindString(b.AdM)
-		product := regexp.MustCompile(`\?i=([a-z]+)&`).FindStringSubmatch(click)
+		product := productInClick.FindStringSubmatch(click)
 		if product == nil {
 			t.Fatalf("click %q names no product", click)
 		}
