@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"bidwell/events"
 	"bidwell/models"
 	"bidwell/rtb"
+	"bidwell/targeting/audience"
 )
 
 // rotating is a line item with so many creatives of one size.
@@ -164,6 +166,38 @@ func TestExplainSaysWhyACreative(t *testing.T) {
 		if l.LineItem == "line-5" && l.Product == "" {
 			t.Errorf("no product of the template: %+v", l)
 		}
+	}
+}
+
+// A user sees the creatives of a sequence one after the other, by the
+// impressions that are in the record: a bid in flight or lost is no step.
+func TestSequenceGoesOnWithImpressions(t *testing.T) {
+	item := rotating(1, 3, rtb.RotateSequence)
+	f := newFixture(t, []rtb.LineItem{item})
+	recorder := audience.NewRecorder(f.store, f.Catalog.Index().Remember)
+	s, body := newScratch(), request("0", "")
+	for step, want := range []string{"banner-100", "banner-101", "banner-102", "banner-102"} {
+		var b *rtb.Bid
+		for range 3 {
+			if f.answer(t, s, "generic", body) == nil {
+				t.Fatal(s.response.Reason)
+			}
+			if b = &s.response.Bids[0]; b.Creative.Key != want {
+				t.Fatalf("after %d impressions: %s, want %s", step, b.Creative.Key, want)
+			}
+		}
+		e := rtb.Event{Bid: b.ID, LineItem: 1, Campaign: 1, Advertiser: item.Advertiser, Creative: b.Creative.ID, User: s.request.Users[0],
+			Type: rtb.EventBill, Billing: true, Made: testNow.Add(-time.Minute), Time: testNow.Add(-time.Minute)}
+		if err := recorder.Apply(uint64(step+1), []rtb.Event{e}); err != nil {
+			t.Fatal(err)
+		}
+		f.Exposures.Recorded([]rtb.Event{e})
+	}
+	if f.answer(t, s, "generic", []byte(strings.Replace(string(body), "9B1D5A2E", "00000000", 1))) == nil || s.response.Bids[0].Creative.Key != "banner-100" {
+		t.Errorf("to somebody else: %s", s.response.Reason)
+	}
+	if f.answer(t, s, "generic", []byte(strings.Replace(string(body), `"ifa":"9B1D5A2E-7C40-4E0B-B6D3-1F2A3C4D5E6F"`, "", 1))) == nil || s.response.Bids[0].Creative.Key != "banner-100" {
+		t.Errorf("to an unknown user: %s", s.response.Reason)
 	}
 }
 
