@@ -14,14 +14,14 @@ import (
 // how good it was when it was trained, and what it does now. Number, origin,
 // body and metrics never change, the status does.
 type Version struct {
-	Number  uint32 // rising, never given twice; bids carry it
-	Change  uint64 // counts the changes of all versions; this is that of its last
-	Origin  Origin
-	Created time.Time
-	Metrics Metrics // of its training, each example predicted before it was learned from
-	Size    int64   // of the body, in bytes
-	SHA256  [32]byte
-	Kept    bool // the body is still there
+	Number   uint32 // rising, never given twice; bids carry it
+	Revision uint64 // counts the changes of all versions; this is that of its last
+	Origin   Origin
+	Created  time.Time
+	Metrics  Metrics // of its training, each example predicted before it was learned from
+	Size     int64   // of the body, in bytes
+	SHA256   [32]byte
+	Kept     bool // the body is still there
 
 	Status Status
 	Since  time.Time // when it got its status
