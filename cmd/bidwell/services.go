@@ -115,7 +115,7 @@ func (s *server) buildBidder() error {
 	if err != nil {
 		return err
 	}
-	from, trained := cmp.Or(s.cfg.Model, "starter"), model.Metrics()
+	from, trained := cmp.Or(s.cfg.Model, "starter"), model.Clicks.Metrics()
 	slog.Info("click model", "from", from, "rows", trained.Rows, "auc", strconv.FormatFloat(trained.AUC, 'f', 4, 64))
 	if s.cache, err = bidder.NewCache(s.profiles, int64(s.cfg.CacheMB)<<20); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (s *server) buildBidder() error {
 	return nil
 }
 
-func loadModel(path string) (*models.Logistic, error) {
+func loadModel(path string) (*models.Model, error) {
 	if path == "" {
 		return models.Starter()
 	}
@@ -155,7 +155,7 @@ func loadModel(path string) (*models.Logistic, error) {
 		return nil, fmt.Errorf("open model: %w", err)
 	}
 	defer f.Close()
-	model, err := models.Read(f)
+	model, err := models.ReadModel(f)
 	if err != nil {
 		return nil, fmt.Errorf("read model %s: %w", path, err)
 	}
