@@ -318,12 +318,12 @@ func (v Versions) Old(now time.Time) (bodies Versions, gone []uint32) {
 		if of || serves || i >= len(v)-keepLast {
 			continue
 		}
-		if age >= keepRecord {
-			gone = append(gone, x.Number)
-		} else if x.Kept {
+		if x.Kept {
 			old := *x
 			old.Kept = false
 			bodies = append(bodies, old)
+		} else if age >= keepRecord {
+			gone = append(gone, x.Number)
 		}
 	}
 	slices.Reverse(bodies)
