@@ -362,6 +362,26 @@ func (r *Registry) Body(ctx context.Context, number uint32) ([]byte, error) {
 	return r.store.ModelBody(ctx, number)
 }
 
+// Model is a version as bidders read it. [ErrRefused] says that this program
+// cannot use it.
+func (r *Registry) Model(ctx context.Context, number uint32) (*Model, error) {
+	r.mu.Lock()
+	m := r.loaded[number]
+	r.mu.Unlock()
+	if m != nil {
+		return m, nil
+	}
+	body, err := r.store.ModelBody(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	if m, err = usable(body); err != nil {
+		return nil, err
+	}
+	m.Version = number
+	return m, nil
+}
+
 // Problem is why this process cannot use a version that should serve or be
 // compared; nil when it can, or need not.
 func (r *Registry) Problem(number uint32) error {
