@@ -109,7 +109,7 @@ func TestModelsLive(t *testing.T) {
 	s.wantModels("2 live serving, 1 retired")
 
 	for i := range 2000 {
-		registry.Observe(&models.Lesson{Model: 2, CTR: 0.01}, i%50 == 0)
+		registry.Observe(&models.Lesson{Model: 2, CTR: 0.01, Clicked: i%50 == 0})
 	}
 	seen := readModel(t, s.want(200, "GET", "/v1/models/2", ""))
 	if o := seen.Observed; o == nil || o.Rows < 1900 || o.Calibration < 0.45 || o.Calibration > 0.55 || o.NE <= 0 {

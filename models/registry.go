@@ -39,13 +39,14 @@ type Snapshots interface {
 // RegistryConfig sets how a [Registry] follows the store.
 type RegistryConfig struct {
 	Poll    time.Duration // how often changes are looked for, and versions judged
+	Save    time.Duration // how often what is learned while bidding becomes a version
 	Monitor MonitorConfig
 }
 
 // DefaultRegistry has a promotion take effect in every process within a second
 // or two.
 func DefaultRegistry() RegistryConfig {
-	return RegistryConfig{Poll: time.Second, Monitor: DefaultMonitor()}
+	return RegistryConfig{Poll: time.Second, Save: 15 * time.Minute, Monitor: DefaultMonitor()}
 }
 
 // ErrRefused is wrapped in what is returned for a file that is no model which
@@ -82,6 +83,9 @@ func NewRegistry(cfg RegistryConfig, store Snapshots, now func() time.Time) (*Re
 	if cfg.Poll < time.Millisecond || cfg.Poll > 5*time.Second {
 		return nil, fmt.Errorf("models: poll: %v: want 1ms to 5s", cfg.Poll)
 	}
+	if cfg.Save < time.Second {
+		return nil, fmt.Errorf("models: save: %v: want 1s or more", cfg.Save)
+	}
 	monitor, err := NewMonitor(cfg.Monitor)
 	if err != nil {
 		return nil, fmt.Errorf("models: %w", err)
@@ -104,7 +108,8 @@ func (r *Registry) Monitor() *Monitor { return r.monitor }
 
 // Open puts into service what the store says. In a store without versions the
 // starter model becomes the first, or the one in file if there is one; later on
-// a file that the store does not have goes live.
+// a file that the store does not have goes live, and stays so whatever is
+// learned.
 func (r *Registry) Open(ctx context.Context, file []byte) error {
 	origin, body := FromFile, file
 	if file == nil {
@@ -125,11 +130,9 @@ func (r *Registry) Open(ctx context.Context, file []byte) error {
 			former := *live
 			former.become(Retired, now)
 			added.become(Live, now)
-			added.Before = live.Number
+			added.Before, added.Pinned = live.Number, true
 			c.Put = slices.Insert(c.Put, 0, former)
 		}
-		added = &c.Put[len(c.Put)-1]
-		added.Pinned = file != nil
 		return c, nil
 	})
 	if err != nil {
@@ -211,6 +214,59 @@ func (r *Registry) Save(ctx context.Context, v Version, body []byte) (saved Vers
 		saved = now
 	}
 	return saved, added, nil
+}
+
+// Learn takes in what the learner of this process knows by now, with how good
+// its predictions have been. Now and then it becomes a version; the first as soon
+// as it is fit to serve. While the last such version is live, or the one that it
+// all began with, and nobody has chosen it, what is learned since serves in its
+// name in this process at once.
+func (r *Registry) Learn(ctx context.Context, m *Model, metrics Metrics) error {
+	r.mu.Lock()
+	all, live := r.all, r.all.Live()
+	last := all.last(func(v *Version) bool { return v.Origin == FromLearner })
+	if live != nil && !live.Pinned && (last == nil || live.Number == last.Number) && r.broken[live.Number] == nil {
+		fresh := *m
+		fresh.Version = live.Number
+		r.loaded[live.Number] = &fresh
+		canary, share := r.predictor.Canary()
+		r.predictor.Serve(&fresh, canary, share)
+		modelSwaps.Inc()
+	}
+	now := r.now()
+	r.mu.Unlock()
+	if last == nil && !r.fit(all, &metrics) || last != nil && now.Sub(last.Created) < r.cfg.Save {
+		return nil
+	}
+	var file bytes.Buffer
+	if err := m.Write(&file); err != nil {
+		return err
+	}
+	_, _, err := r.Save(ctx, Version{Origin: FromLearner, Metrics: metrics}, file.Bytes())
+	return err
+}
+
+// Base is what a learner begins with that learns from the whole log: what was
+// live before anything of that was learned.
+func (r *Registry) Base(ctx context.Context) (*Model, error) {
+	all, err := r.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := all.Live()
+	for range all {
+		if of == nil || of.Origin != FromLearner {
+			break
+		}
+		of = all.Of(of.Before)
+	}
+	if of != nil && of.Origin != FromLearner && of.Kept {
+		m, err := r.Model(ctx, of.Number)
+		if err == nil || !errors.Is(err, ErrRefused) {
+			return m, err
+		}
+	}
+	return Starter()
 }
 
 // fit reports whether what is learned may take the place of the live version:
@@ -399,7 +455,7 @@ func (r *Registry) Serves(number uint32) bool {
 // Observe tells the monitor of an impression, once it is known whether it was
 // clicked: of the version that predicted it, and of every shadow, which is asked
 // now.
-func (r *Registry) Observe(e *Lesson, clicked bool) {
+func (r *Registry) Observe(e *Lesson) {
 	r.mu.Lock()
 	of, shadows := r.loaded[e.Model], r.compared
 	r.mu.Unlock()
@@ -411,9 +467,9 @@ func (r *Registry) Observe(e *Lesson, clicked bool) {
 	if p == 0 && of != nil { // its price needed no prediction, but that can be made up for
 		p = of.ClickRate(e.Campaign, hashes)
 	}
-	r.monitor.Observe(e.Model, p, clicked)
+	r.monitor.Observe(e.Model, p, e.Clicked)
 	for _, m := range shadows {
-		r.monitor.Observe(m.Version, m.ClickRate(e.Campaign, hashes), clicked)
+		r.monitor.Observe(m.Version, m.ClickRate(e.Campaign, hashes), e.Clicked)
 	}
 }
 

@@ -328,14 +328,105 @@ func TestRegistryOfALearner(t *testing.T) {
 
 	// While nothing has been learned the live one only gives way.
 	r = openRegistry(t, openStore(t), prior(t, 0.3))
+	version(r.Promote(ctx, 1, nil))
 	if got := version(r.PromoteLearned(ctx)); got.Number != 1 || got.Pinned {
 		t.Errorf("PromoteLearned = %+v, want the first, not pinned", got)
 	}
 }
 
+// What is learned serves at once where it may, and becomes a version now and
+// then.
+func TestRegistryLearns(t *testing.T) {
+	store, ctx := openStore(t), t.Context()
+	now := noon
+	r, err := models.NewRegistry(models.DefaultRegistry(), store, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Open(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	good, early := learned(100_000, 900, 0.9, 1).Metrics, learned(1000, 9, 0.9, 1).Metrics
+	learn := func(rate float64, m models.Metrics, after time.Duration) {
+		t.Helper()
+		now = now.Add(after)
+		clicks, err := models.Prior(models.MinBits, rate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Learn(ctx, &models.Model{Clicks: clicks}, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serves := func(rate float64) {
+		t.Helper()
+		if got := r.Predictor().Model().ClickRate(0, nil); got < 0.99*rate || got > 1.01*rate {
+			t.Errorf("the model in service predicts %v, want %v", got, rate)
+		}
+	}
+	learn(0.011, early, time.Hour)
+	wantServed(t, r, 1, 0)
+	serves(0.011)
+	if got := statuses(t, r); got != "live" {
+		t.Errorf("what knows little became a version: %s", got)
+	}
+	learn(0.012, good, time.Second)
+	wantServed(t, r, 2, 0)
+	serves(0.012)
+	learn(0.013, good, time.Second)
+	wantServed(t, r, 2, 0)
+	serves(0.013)
+	file := save(t, r, models.FromFile, 0.2)
+	must[models.Version](t)(r.Try(ctx, file.Number, 2000, nil))
+	wantServed(t, r, 2, file.Number)
+	serves(0.013) // not what was saved of it
+	learn(0.014, good, time.Second)
+	wantServed(t, r, 2, file.Number)
+	serves(0.014)
+	learn(0.015, good, time.Hour)
+	wantServed(t, r, 4, file.Number)
+	serves(0.015)
+
+	// Whoever took it back does not get it again under another name.
+	must[models.Version](t)(r.Rollback(ctx, 4, "odd", nil))
+	learn(0.016, good, time.Second)
+	wantServed(t, r, 2, file.Number)
+	serves(0.012)
+	must[models.Version](t)(r.Promote(ctx, file.Number, nil))
+	learn(0.017, good, time.Hour)
+	wantServed(t, r, file.Number, 0)
+	serves(0.2)
+	must[models.Version](t)(r.PromoteLearned(ctx))
+	serves(0.017)
+	learn(0.018, good, time.Second)
+	serves(0.018)
+
+	// From the beginning of the log it would begin with what was there before.
+	base := func(rate float64) {
+		t.Helper()
+		m, err := r.Base(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.ClickRate(0, nil); got < 0.99*rate || got > 1.01*rate {
+			t.Errorf("the base predicts %v, want %v", got, rate)
+		}
+	}
+	base(0.2)
+	must[models.Version](t)(r.Promote(ctx, 2, nil))
+	must[models.Version](t)(r.Promote(ctx, file.Number, nil))
+	base(0.2)
+	first, err := models.Starter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r = openRegistry(t, openStore(t), nil)
+	base(first.ClickRate(0, nil))
+}
+
 // lesson is an impression of a version.
-func lesson(version uint32, ctr float64) *models.Lesson {
-	return &models.Lesson{Model: version, CTR: float32(ctr)}
+func lesson(version uint32, ctr float64, clicked bool) *models.Lesson {
+	return &models.Lesson{Model: version, CTR: float32(ctr), Clicked: clicked}
 }
 
 func TestRegistryRollsBack(t *testing.T) {
@@ -349,7 +440,7 @@ func TestRegistryRollsBack(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	show := func(rows int, number uint32, ctr float64) {
 		for range rows {
-			r.Observe(lesson(number, ctr), random.Float64() < 0.05)
+			r.Observe(lesson(number, ctr, random.Float64() < 0.05))
 		}
 		if err := r.Judge(ctx); err != nil {
 			t.Fatal(err)
@@ -386,7 +477,7 @@ func TestRegistryObservesShadows(t *testing.T) {
 	r := openRegistry(t, openStore(t), prior(t, 0.05))
 	shadow := save(t, r, models.FromFile, 0.1)
 	for i := range 1000 {
-		r.Observe(lesson(1, 0.05*float64(i%2)), i%20 == 0)
+		r.Observe(lesson(1, 0.05*float64(i%2), i%20 == 0))
 	}
 	for number, want := range map[uint32]float64{1: 1, shadow.Number: 2} {
 		w := r.Monitor().Window(number)
