@@ -110,7 +110,11 @@ func Welch(a, b *Sample) (p float64, i Interval) {
 	case v == 0:
 		return zTest(d, 0), Interval{d, d}
 	}
-	nu := v * v / (va*va/(a.Users-1) + vb*vb/(b.Users-1))
+	part := va / v
+	nu := 1 / (part*part/(a.Users-1) + (1-part)*(1-part)/(b.Users-1))
+	if nu > 1e6 { // the same to six digits, and the distribution below loses some
+		return zTest(d, v), zInterval(d, v)
+	}
 	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: nu}
 	half := t.Quantile(1-Alpha/2) * math.Sqrt(v)
 	return min(1, 2*t.CDF(-math.Abs(d)/math.Sqrt(v))), Interval{d - half, d + half}
