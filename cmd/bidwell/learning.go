@@ -64,6 +64,8 @@ func (s *server) openLearning() error {
 		l.saved, l.told = l.learner.Position(), l.learner.Stats()
 		s.bidder.Predictor.Swap(l.learner.Model())
 	}
+	l.learner.Shader, l.learner.Creatives = s.bidder.Shader, s.bidder.Creatives
+	l.learner.Convert = s.convert
 	s.learning = l
 	if !s.cfg.Simulated.IsZero() {
 		s.learning.every = min(s.learning.every, 100*time.Millisecond) // in which simulated minutes may pass
@@ -170,6 +172,7 @@ func (l *learning) model(now time.Time) *models.Model {
 		slog.Info("corrections fitted anew", "impressions", m.Rows, "clicks", m.Clicks, "ne", m.NE(), "calibration", m.Calibration)
 	}
 	m := l.learner.Model()
+	l.learner.Publish()
 	learningTime.UpdateDuration(begun)
 	return m
 }
