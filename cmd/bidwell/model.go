@@ -26,6 +26,7 @@ import (
 func newModelCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "model", Short: "Train click models"}
 	cmd.AddCommand(newModelTrainCommand())
+	cmd.AddCommand(newModelEvaluateCommand())
 	return cmd
 }
 
