@@ -158,14 +158,14 @@ func (c *Calibrator) walk(s *state) {
 	}
 	for i := range c.curves {
 		v := &c.curves[i]
-		v.curve.walk(s)
+		v.bend.walk(s)
 		v.ratio.walk(s)
 		s.bool(&v.fitted)
 		s.float64(&v.gain)
 	}
 	used := int(c.used)
-	s.count(&used, int(curveKinds)-1)
-	c.used = curveKind(used)
+	s.count(&used, int(bendKinds)-1)
+	c.used = bendKind(used)
 	walkMap(s, &c.campaigns, mostCampaigns, func(s *state, campaign *uint32, r **ratio) {
 		if s.reading {
 			*r = new(ratio)
@@ -175,14 +175,14 @@ func (c *Calibrator) walk(s *state) {
 	}, cmp.Compare[uint32])
 }
 
-func (c *curve) walk(s *state) {
+func (c *bend) walk(s *state) {
 	kind := int(c.kind)
-	s.count(&kind, int(curveKinds)-1)
-	c.kind = curveKind(kind)
+	s.count(&kind, int(bendKinds)-1)
+	c.kind = bendKind(kind)
 	s.float64(&c.a, &c.b)
-	if c.kind == curveIsotonic {
+	if c.kind == bendIsotonic {
 		if c.steps == nil {
-			c.steps = new([curvePoints]float32)
+			c.steps = new([bendPoints]float32)
 		}
 		for i := range c.steps {
 			s.float32(&c.steps[i])

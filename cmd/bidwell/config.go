@@ -108,6 +108,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.Duration("bid.write-timeout", d.WriteTimeout, "time for one answer to leave")
 	flags.Duration("bid.idle-timeout", d.IdleTimeout, "how long a connection may wait for its next request")
 	flags.Duration("bid.max-delay", d.MaxDelay, "wait for a processor above which a part of the requests is shed")
+	flags.Float64("bid.explore", d.Explore, "part of the clicks that trying lesser known creatives may cost, 0 to 1")
 	flags.Int("bid.max-conns", d.MaxConns, "connections served at a time")
 }
 
@@ -212,6 +213,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 			IdleTimeout:  k.Duration("bid.idle-timeout"),
 			MaxDelay:     k.Duration("bid.max-delay"),
 			MaxConns:     k.Int("bid.max-conns"),
+			Explore:      k.Float64("bid.explore"),
 		},
 	}
 	var errs []error

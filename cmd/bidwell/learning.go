@@ -70,6 +70,8 @@ func (s *server) openLearning(ctx context.Context) error {
 		}
 	}
 	l.learner.Labelled = s.models.Observe
+	l.learner.Shader, l.learner.Creatives = s.bidder.Shader, s.bidder.Creatives
+	l.learner.Convert = s.convert
 	s.learning = l
 	if !s.cfg.Simulated.IsZero() {
 		s.learning.every = min(s.learning.every, 100*time.Millisecond) // in which simulated minutes may pass
@@ -177,6 +179,7 @@ func (l *learning) model(now time.Time) (*models.Model, models.Metrics) {
 		slog.Info("corrections fitted anew", "impressions", m.Rows, "clicks", m.Clicks, "ne", m.NE(), "calibration", m.Calibration)
 	}
 	m := l.learner.Model()
+	l.learner.Publish()
 	learningTime.UpdateDuration(begun)
 	return m, l.learner.Metrics()
 }
