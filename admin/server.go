@@ -125,6 +125,8 @@ type Parts struct {
 	// Answer prepares the markup of a creative and says what is wrong with its
 	// assets.
 	Answer func(*rtb.Creative) error
+	// Now is the bidder's clock; the real one where it is nil.
+	Now func() time.Time
 	// Ready says why traffic should go elsewhere; nil when it may come.
 	Ready func() error
 }
@@ -149,13 +151,16 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Documents == nil {
 		return nil, errors.New("admin: no Documents")
 	}
+	if parts.Now == nil {
+		parts.Now = time.Now
+	}
 	s := &Server{cfg: cfg, parts: parts, docs: parts.Documents, compiler: parts.Compiler}
 	if s.compiler == nil {
 		s.compiler = NewCompiler(parts.Documents, parts.ExchangeID, parts.Answer)
 	}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("bidwell", "1")
-	config.Info.Description = "The control plane of bidwell: advertisers, campaigns, line items, creatives, segments, exchanges and deals. " +
+	config.Info.Description = "The control plane of bidwell: advertisers, campaigns, line items, creatives, segments, exchanges, deals and experiments. " +
 		"Amounts and CPMs are decimal strings in the account currency, times RFC 3339, durations Go style. " +
 		"PUT creates or replaces under the caller's own id; ETag and If-Match carry versions; errors are RFC 9457 problems that name every wrong field."
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", "" // served below, without scripts from elsewhere
@@ -218,6 +223,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 	register[Segment](s, segments)
 	register[Exchange](s, exchanges)
 	register[Deal](s, deals)
+	register[Experiment](s, experiments)
 	s.registerApply()
 	s.registerMembers(mux)
 	s.registerExplain()

@@ -69,9 +69,9 @@ func (s *server) openLearning(ctx context.Context) error {
 			return fmt.Errorf("learn: %w", err)
 		}
 	}
-	l.learner.Labelled = s.models.Observe
 	l.learner.Shader, l.learner.Creatives = s.bidder.Shader, s.bidder.Creatives
 	l.learner.Convert = s.convert
+	l.learner.Labelled = s.models.Observe
 	s.learning = l
 	if !s.cfg.Simulated.IsZero() {
 		s.learning.every = min(s.learning.every, 100*time.Millisecond) // in which simulated minutes may pass
