@@ -26,6 +26,7 @@ type scratch struct {
 	exposed  exposed
 	index    *targeting.Index
 
+	coin       uint32   // of the imp, for shading
 	predicting *rtb.Imp // what features and the predictor have begun
 
 	exchange *exchange.Exchange

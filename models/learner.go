@@ -17,8 +17,9 @@ type LearnerConfig struct {
 	// has predicted best of late is in the model.
 	Clicks, Conversions []FTRLConfig
 
-	// ClickWait is how long after an impression its click is waited for. Then
-	// it counts as not clicked.
+	// ClickWait is how long after an impression its click is waited for. Then it
+	// is learned from, clicked or not: if the clicks were learned from at once,
+	// there would be nothing but clicks at first.
 	ClickWait time.Duration
 
 	// ConversionWait is how long after a click its conversion counts.
@@ -41,7 +42,7 @@ func DefaultLearner() LearnerConfig {
 		Bits:           DefaultBits,
 		Clicks:         []FTRLConfig{SteadyFTRL(), DefaultFTRL()},
 		Conversions:    []FTRLConfig{SteadyFTRL()},
-		ClickWait:      10 * time.Minute,
+		ClickWait:      5 * time.Minute,
 		ConversionWait: 30 * 24 * time.Hour,
 		Keep:           1,
 		MaxOpen:        500_000,
@@ -79,8 +80,7 @@ func (c LearnerConfig) Validate() error {
 
 // Learner learns a [Model] from what happens, event by event, in the order of
 // the log: each impression that comes back with its features is an example of
-// a click, once it is clicked or has waited long enough, and each click one of
-// a conversion. It begins with a model that is known already and adds to it.
+// a click, once it has waited long enough, and each click one of a conversion. It begins with a model that is known already and adds to it.
 //
 // Conversions come days after their click. Each click is learned from at once
 // as one without a conversion, and the conversion as one more example when it
@@ -99,14 +99,22 @@ type Learner struct {
 	orders  map[rtb.CampaignID]*orders
 	lags    lags
 
+	told recent // bids whose win or loss the shader knows
+
 	now      int64  // of the last event, Unix seconds
 	position uint64 // of the last batch
 	stats    LearnerStats
 	hashes   []uint32
 
+	// Shader and Creatives, when set, learn too: from wins and losses, and from
+	// what is shown. Convert makes prices of the account currency of others.
+	Shader    *Shader
+	Creatives *Creatives
+	Convert   func(price rtb.Money, c rtb.Currency) rtb.Money
+
 	// Labelled, when set, is told of each impression once it is known whether it
 	// was clicked, before it is learned from.
-	Labelled func(e *Lesson, clicked bool)
+	Labelled func(*Lesson)
 }
 
 // LearnerStats say what a Learner has seen.
@@ -115,28 +123,34 @@ type LearnerStats struct {
 	Unscored                         uint64 // impressions without features
 	Unmatched                        uint64 // clicks and conversions without an impression or click that waits
 	Crowded                          uint64 // impressions and clicks that did not wait to the end, for there were too many
+	Priced                           uint64 // wins and losses in first-price auctions
 }
 
 // NewLearner starts from base, which must not be nil.
 func NewLearner(cfg LearnerConfig, base *Model) (*Learner, error) {
+	l, err := newLearner(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.begin(base)
+}
+
+func newLearner(cfg LearnerConfig) (*Learner, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Learner{
-		cfg: cfg, base: base,
-		early:  map[rtb.BidID]int64{},
-		orders: map[rtb.CampaignID]*orders{},
-		lags:   newLags(),
-	}
+	l := &Learner{cfg: cfg, early: map[rtb.BidID]int64{}, orders: map[rtb.CampaignID]*orders{}, lags: newLags()}
 	l.open.most, l.clicked.most = cfg.MaxOpen, cfg.MaxOpen
-	var err error
-	if l.clicks, err = newCourse(cfg, cfg.Clicks, base.Clicks, cfg.Keep); err != nil {
-		return nil, err
-	}
-	if l.conversions, err = newCourse(cfg, cfg.Conversions, base.Conversions, 1); err != nil {
-		return nil, err
-	}
 	return l, nil
+}
+
+// begin prepares the courses to add to what base knows.
+func (l *Learner) begin(base *Model) (err error) {
+	l.base = base
+	if l.clicks, err = newCourse(l.cfg, l.cfg.Clicks, base.Clicks, l.cfg.Keep); err == nil {
+		l.conversions, err = newCourse(l.cfg, l.cfg.Conversions, base.Conversions, 1)
+	}
+	return err
 }
 
 // Position is that of the last batch that was applied.
@@ -173,6 +187,8 @@ func (l *Learner) take(e *rtb.Event) {
 		l.click(e)
 	case rtb.EventConversion:
 		l.convert(e)
+	case rtb.EventWin, rtb.EventBill, rtb.EventLoss:
+		l.priced(e)
 	}
 }
 
@@ -188,7 +204,7 @@ func (l *Learner) shown(e *rtb.Event) {
 	lesson := lessonOf(e)
 	if old, crowded := l.open.push(lesson); crowded {
 		l.stats.Crowded++
-		l.learnClick(&old, false)
+		l.learnClick(&old)
 	}
 	if _, was := l.early[e.Bid]; was {
 		delete(l.early, e.Bid)
@@ -196,7 +212,7 @@ func (l *Learner) shown(e *rtb.Event) {
 	}
 }
 
-// expire takes those as not clicked that have waited long enough.
+// expire learns from those that have waited long enough.
 func (l *Learner) expire() {
 	for {
 		first := l.open.first()
@@ -204,7 +220,7 @@ func (l *Learner) expire() {
 			break
 		}
 		lesson := l.open.pop()
-		l.learnClick(&lesson, false)
+		l.learnClick(&lesson)
 	}
 	for {
 		first := l.clicked.first()
@@ -219,8 +235,8 @@ func (l *Learner) expire() {
 const maxEarly = 10_000
 
 func (l *Learner) click(e *rtb.Event) {
-	lesson, ok := l.open.remove(e.Bid)
-	if !ok {
+	shown := l.open.find(e.Bid)
+	if shown == nil {
 		// The pixel and the click come over different connections.
 		if l.clicked.find(e.Bid) == nil {
 			if len(l.early) >= maxEarly {
@@ -231,9 +247,13 @@ func (l *Learner) click(e *rtb.Event) {
 		}
 		return
 	}
-	l.learnClick(&lesson, true)
+	if shown.Clicked {
+		return // a repeat
+	}
+	shown.Clicked = true
 
 	// Without a conversion, until there is one.
+	lesson := *shown
 	lesson.Time = l.now
 	l.hashes = lesson.Features.Append(l.hashes[:0])
 	l.conversions.learn(l.hashes, false)
@@ -243,17 +263,20 @@ func (l *Learner) click(e *rtb.Event) {
 	}
 }
 
-func (l *Learner) learnClick(lesson *Lesson, clicked bool) {
+func (l *Learner) learnClick(lesson *Lesson) {
 	l.stats.Impressions++
-	if clicked {
+	if lesson.Clicked {
 		l.stats.Clicks++
 	}
 	if l.Labelled != nil {
-		l.Labelled(lesson, clicked)
+		l.Labelled(lesson)
 	}
 	l.hashes = lesson.Features.Append(l.hashes[:0])
-	p := l.clicks.learn(l.hashes, clicked)
-	l.clicks.correct(uint32(lesson.Campaign), p, clicked)
+	if l.Creatives != nil {
+		l.Creatives.Labelled(lesson, lesson.Clicked)
+	}
+	p := l.clicks.learn(l.hashes, lesson.Clicked)
+	l.clicks.correct(uint32(lesson.Campaign), p, lesson.Clicked)
 }
 
 // convert learns from the first conversion of a click. More of them count for

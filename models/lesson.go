@@ -15,6 +15,7 @@ type Lesson struct {
 	Arms       [rtb.MaxLayers]uint16
 	CTR, CVR   float32 // as they made the price
 	Model      uint32
+	Clicked    bool
 	Features   rtb.Features
 }
 

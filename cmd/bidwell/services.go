@@ -48,6 +48,7 @@ type server struct {
 	catalog  *targeting.Catalog
 	pacer    *pacing.Pacer
 	books    books
+	learning *learning // nil where it is off
 	bidder   *bidder.Bidder
 	tracker  *track.Handler
 	importer *audience.Importer
@@ -104,6 +105,9 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 		return nil, err
 	}
 	s.buildBooks()
+	if err := s.openLearning(); err != nil {
+		return nil, err
+	}
 	if err := s.readKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -295,6 +299,7 @@ func (s *server) run(ctx context.Context) error {
 		return s.books.run(booking, s)
 	})
 	inside.Go(func() error { return ignoreCanceled(s.keys.run(inner, s.ring)) })
+	inside.Go(func() error { return ignoreCanceled(s.learn(inner)) })
 
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
