@@ -60,6 +60,7 @@ const (
 	segments    = "segments"
 	exchanges   = "exchanges"
 	deals       = "deals"
+	experiments = "experiments"
 )
 
 // kind is one kind of document.
@@ -78,6 +79,7 @@ var kinds = []*kind{
 	{creatives, "creative", func() document { return new(Creative) }},
 	{campaigns, "campaign", func() document { return new(Campaign) }},
 	{lineItems, "line-item", func() document { return new(LineItem) }},
+	{experiments, "experiment", func() document { return new(Experiment) }},
 }
 
 // kindOf finds a kind by its name or its noun.

@@ -67,15 +67,7 @@ func (l *LineItem) check(c *checker) {
 	l.checkFees(c)
 	l.Targeting.check(c)
 	for i := range l.Caps {
-		k, field := &l.Caps[i], fmt.Sprintf("caps[%d]", i)
-		known(c, field+".per", k.Per, capScopes)
-		if k.Limit == 0 {
-			c.fail(field+".limit", nil, "must be at least 1")
-		}
-		if k.Window == "" {
-			c.fail(field+".window", nil, "is required")
-		}
-		c.duration(field+".window", k.Window, time.Second, maxWindow)
+		l.Caps[i].check(c, fmt.Sprintf("caps[%d]", i))
 	}
 	c.duration("min_gap", l.MinGap, time.Second, maxWindow)
 	c.ids("creatives", l.Creatives)
@@ -104,6 +96,17 @@ func (l *LineItem) checkRotation(c *checker) {
 	if l.Repeat && l.Rotation != "sequence" {
 		c.fail("sequence_repeat", l.Repeat, "belongs to the rotation sequence")
 	}
+}
+
+func (k *Cap) check(c *checker, field string) {
+	known(c, field+".per", k.Per, capScopes)
+	if k.Limit == 0 {
+		c.fail(field+".limit", nil, "must be at least 1")
+	}
+	if k.Window == "" {
+		c.fail(field+".window", nil, "is required")
+	}
+	c.duration(field+".window", k.Window, time.Second, maxWindow)
 }
 
 func (g *Goal) check(c *checker) {
