@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bidwell/events/report"
+	"bidwell/models"
 	"bidwell/pacing"
 	"bidwell/rtb"
 
@@ -29,6 +30,7 @@ type Config struct {
 	MaxBody   int64 // of a document, in bytes
 	MaxApply  int64 // of POST /v1/apply, in bytes
 	MaxUpload int64 // of an audience as it is sent, in bytes
+	MaxModel  int64 // of the file of a model, in bytes
 
 	// DrainWait bounds how long Serve waits for requests when it stops.
 	DrainWait time.Duration
@@ -41,6 +43,7 @@ func DefaultConfig() Config {
 		MaxBody:   1 << 20,
 		MaxApply:  16 << 20,
 		MaxUpload: 4 << 30,
+		MaxModel:  512 << 20,
 		DrainWait: 10 * time.Second,
 	}
 }
@@ -51,8 +54,8 @@ func (c Config) Validate() error {
 	if err := loopback(c.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("listen: %w", err))
 	}
-	if c.MaxBody <= 0 || c.MaxApply <= 0 || c.MaxUpload <= 0 {
-		errs = append(errs, errors.New("max-body, max-apply, max-upload: must be positive"))
+	if c.MaxBody <= 0 || c.MaxApply <= 0 || c.MaxUpload <= 0 || c.MaxModel <= 0 {
+		errs = append(errs, errors.New("max-body, max-apply, max-upload, max-model: must be positive"))
 	}
 	if c.DrainWait <= 0 {
 		errs = append(errs, errors.New("drain-wait: must be positive"))
@@ -107,6 +110,8 @@ type Parts struct {
 	// Discrepancies are what the notices say of every line item through every
 	// exchange.
 	Discrepancies func(context.Context) ([]pacing.Tally, error)
+	// Models are the versions of the models that bids are priced by.
+	Models *models.Registry
 	// ValidateExchange checks what a document changes of the profile of an
 	// exchange, or the whole profile of one that is not built in.
 	ValidateExchange func(name string, profile json.RawMessage) error
@@ -229,6 +234,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 	s.registerPacing()
 	s.registerResume()
 	s.registerDiscrepancies()
+	s.registerModels(mux)
 	s.registerProblems()
 	s.registerDocs(mux)
 

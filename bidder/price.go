@@ -82,7 +82,7 @@ func (b *Bidder) features(s *scratch, imp *rtb.Imp, c *targeting.Candidate) {
 	if s.predicting != imp {
 		s.predicting = imp
 		s.features.Begin(&s.request, imp, &s.user, s.now)
-		b.Predictor.Begin(&s.features)
+		b.Predictor.BeginFor(&s.features, models.Coin(s.request.Users, s.request.ID.Text()))
 	}
 	s.features.Candidate(c.LineItem, c.Creative, c.Size)
 }

@@ -31,7 +31,7 @@ var mayImport = map[string]string{
 	"admin":              "rtb targeting/audience pacing models privacy events/report",
 	"store/pebble":       "rtb pacing targeting/audience",
 	"store/nats":         "rtb events",
-	"store/sql":          "rtb",
+	"store/sql":          "rtb models",
 	"store/storetest":    "*",
 	"loadtest":           "rtb pacing models events/report",
 	"cmd/bidwell":        "*",

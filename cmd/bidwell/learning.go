@@ -21,7 +21,6 @@ var (
 	learnedImpressions = metrics.NewCounter("bidwell_learned_impressions_total")
 	learnedClicks      = metrics.NewCounter("bidwell_learned_clicks_total")
 	learnedConversions = metrics.NewCounter("bidwell_learned_conversions_total")
-	modelSwaps         = metrics.NewCounter("bidwell_model_swaps_total")
 	learningTime       = metrics.NewHistogram("bidwell_model_publish_seconds")
 )
 
@@ -39,8 +38,8 @@ type learning struct {
 	refit   time.Time           // when the corrections are fitted anew, in the time of the log
 }
 
-// openLearning starts from what the bidder begins with.
-func (s *server) openLearning() error {
+// openLearning starts from what the bidder began with.
+func (s *server) openLearning(ctx context.Context) error {
 	if !s.cfg.Learn.On {
 		return nil
 	}
@@ -57,15 +56,22 @@ func (s *server) openLearning() error {
 		return fmt.Errorf("learn: %w", err)
 	}
 	if l.learner == nil {
-		if l.learner, err = models.NewLearner(cfg, s.bidder.Predictor.Model()); err != nil {
+		base, err := s.models.Base(ctx)
+		if err != nil {
+			return fmt.Errorf("learn: %w", err)
+		}
+		if l.learner, err = models.NewLearner(cfg, base); err != nil {
 			return fmt.Errorf("learn: %w", err)
 		}
 	} else {
 		l.saved, l.told = l.learner.Position(), l.learner.Stats()
-		s.bidder.Predictor.Swap(l.learner.Model())
+		if err := s.models.Learn(ctx, l.learner.Model(), l.learner.Metrics()); err != nil {
+			return fmt.Errorf("learn: %w", err)
+		}
 	}
 	l.learner.Shader, l.learner.Creatives = s.bidder.Shader, s.bidder.Creatives
 	l.learner.Convert = s.convert
+	l.learner.Labelled = s.models.Observe
 	s.learning = l
 	if !s.cfg.Simulated.IsZero() {
 		s.learning.every = min(s.learning.every, 100*time.Millisecond) // in which simulated minutes may pass
@@ -81,7 +87,7 @@ func (s *server) learn(ctx context.Context) error {
 	}
 	done := make(chan struct{})
 	var publishing sync.WaitGroup
-	publishing.Go(func() { l.publish(done, s) })
+	publishing.Go(func() { l.publish(ctx, done, s) })
 	defer func() {
 		close(done)
 		publishing.Wait()
@@ -106,7 +112,7 @@ const saveEvery = time.Minute
 
 // publish hands over a model whenever there is something new, and saves now and
 // then.
-func (l *learning) publish(done <-chan struct{}, s *server) {
+func (l *learning) publish(ctx context.Context, done <-chan struct{}, s *server) {
 	tick, save := time.NewTicker(l.every), time.NewTicker(saveEvery)
 	defer tick.Stop()
 	defer save.Stop()
@@ -121,10 +127,10 @@ func (l *learning) publish(done <-chan struct{}, s *server) {
 			continue
 		case <-tick.C:
 		}
-		if m := l.model(s.clock.Now()); m != nil {
-			m.Version = s.bidder.Predictor.Model().Version
-			s.bidder.Predictor.Swap(m)
-			modelSwaps.Inc()
+		if m, metrics := l.model(s.clock.Now()); m != nil {
+			if err := s.models.Learn(ctx, m, metrics); err != nil && ctx.Err() == nil {
+				slog.Error("what was learned does not become a version", "cause", err)
+			}
 		}
 	}
 }
@@ -149,13 +155,14 @@ func (l *learning) save() error {
 // refitEvery is how often the corrections are fitted anew.
 const refitEvery = 6 * time.Hour
 
-// model is what has been learned, nil when there was nothing since the last.
-func (l *learning) model(now time.Time) *models.Model {
+// model is what has been learned, and how good its predictions were; nil when
+// there was nothing since the last.
+func (l *learning) model(now time.Time) (*models.Model, models.Metrics) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	stats := l.learner.Stats()
 	if stats == l.told {
-		return nil
+		return nil, models.Metrics{}
 	}
 	begun := time.Now()
 	learnedImpressions.AddInt64(int64(stats.Impressions - l.told.Impressions))
@@ -174,7 +181,7 @@ func (l *learning) model(now time.Time) *models.Model {
 	m := l.learner.Model()
 	l.learner.Publish()
 	learningTime.UpdateDuration(begun)
-	return m
+	return m, l.learner.Metrics()
 }
 
 // checkLearning reports every setting that is wrong.

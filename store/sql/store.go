@@ -28,11 +28,14 @@ var documentsSchema string
 //go:embed report.sql
 var reportSchema string
 
+//go:embed models.sql
+var modelsSchema string
+
 // schema are the steps that make a file what this program works with. How many
 // of them were taken is kept in the file's user_version, so that an older file
 // gets the rest, and an older program refuses a newer file instead of damaging
 // it. What has been released is not changed, but followed by another step.
-var schema = []string{documentsSchema, reportSchema}
+var schema = []string{documentsSchema, modelsSchema, reportSchema}
 
 // Store is one SQLite file. It is safe for concurrent use.
 type Store struct {
