@@ -22,7 +22,7 @@ type Ensemble struct {
 	enc     *encoder
 	crosses [][2]int
 	members []member
-	stack   *posterior
+	stack   *stackPosterior
 	inputs  []float64 // of the stack: 1, then the members' logits
 	base    float64
 	calib   *Calibrator
@@ -91,8 +91,8 @@ func appendCrosses(hashes []uint32, crosses [][2]int) []uint32 {
 }
 
 const (
-	holdOut      = 0.4 // of the rows weigh the members
-	maxNumbers   = 64 << 20
+	holdOut    = 0.4 // of the rows weigh the members
+	maxNumbers = 64 << 20
 )
 
 // NewEnsemble learns from rows, whose order is that of time.
@@ -201,7 +201,7 @@ func (e *Ensemble) weigh(s *encodings, labels []bool, split int, progress func(s
 		mean = append(mean, 1/float64(len(members)))
 		variance = append(variance, stackVariance)
 	}
-	e.stack = newPosterior(mean, variance)
+	e.stack = newStackPosterior(mean, variance)
 	calibration := DefaultCalibration()
 	calibration.Clicks, calibration.HalfLife = 10, 20_000
 	if e.calib, err = NewCalibrator(calibration); err != nil {
@@ -379,7 +379,7 @@ func (e *Ensemble) newMembers(s *encodings) ([]member, error) {
 		mean[i] = 1 / float64(s.rates)
 	}
 	variance[0] = 1
-	p := newPosterior(mean, variance)
+	p := newStackPosterior(mean, variance)
 	members = append(members, member{
 		name: "rates", passes: 1,
 		learn: func(x *encoded, label bool) { p.learnOffset(x.rates, e.base, label) },

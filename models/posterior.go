@@ -2,27 +2,27 @@ package models
 
 import "math"
 
-// posterior is a logistic regression on a few numbers that keeps the whole
+// stackPosterior is a logistic regression on a few numbers that keeps the whole
 // covariance of its weights: each example is one step of an extended Kalman
 // filter, so that one pass comes close to what a fit to all of them would
 // give. It is for some tens of inputs: its cost grows with their square.
-type posterior struct {
+type stackPosterior struct {
 	mean []float64
 	cov  []float64 // row by row
 	temp []float64
 }
 
-// newPosterior starts from independent normal laws.
-func newPosterior(mean, variance []float64) *posterior {
+// newStackPosterior starts from independent normal laws.
+func newStackPosterior(mean, variance []float64) *stackPosterior {
 	n := len(mean)
-	p := &posterior{mean: append([]float64(nil), mean...), cov: make([]float64, n*n), temp: make([]float64, n)}
+	p := &stackPosterior{mean: append([]float64(nil), mean...), cov: make([]float64, n*n), temp: make([]float64, n)}
 	for i, v := range variance {
 		p.cov[i*n+i] = v
 	}
 	return p
 }
 
-func (p *posterior) logit(x []float64) float64 {
+func (p *stackPosterior) logit(x []float64) float64 {
 	sum := 0.0
 	for i, v := range x {
 		sum += v * p.mean[i]
@@ -32,7 +32,7 @@ func (p *posterior) logit(x []float64) float64 {
 
 // learnOffset takes in an example whose logit is offset and what the weights
 // say.
-func (p *posterior) learnOffset(x []float64, offset float64, label bool) {
+func (p *stackPosterior) learnOffset(x []float64, offset float64, label bool) {
 	n := len(p.mean)
 	l := offset + p.logit(x)
 	q := sigmoid(max(-30, min(l, 30)))
@@ -68,7 +68,7 @@ func (p *posterior) learnOffset(x []float64, offset float64, label bool) {
 
 // loosen lets the past count a little less: variances grow by the factor, but
 // never beyond most.
-func (p *posterior) loosen(factor, most float64) {
+func (p *stackPosterior) loosen(factor, most float64) {
 	n := len(p.mean)
 	for i := range n {
 		if p.cov[i*n+i]*factor > most {
