@@ -29,9 +29,11 @@ type LineItem struct {
 
 // Goal is what the advertiser pays for.
 type Goal struct {
-	Type   string `json:"type" enum:"cpm,cpc" doc:"Impressions or clicks"`
-	Value  Amount `json:"value" doc:"Worth of a thousand impressions (cpm) or of a click (cpc)" example:"0.80"`
-	MaxCPM CPM    `json:"max_cpm,omitempty" doc:"Highest bid for a thousand impressions; required for cpc, value when empty for cpm. Fees count" example:"6.00"`
+	Type   string `json:"type" enum:"cpm,cpc,cpa,roas" doc:"Impressions, clicks, conversions after a click, or their revenue"`
+	Value  Amount `json:"value" doc:"Worth of a thousand impressions (cpm), of a click (cpc) or of a conversion (cpa); for roas what each unit of spend shall bring" example:"0.80"`
+	MaxCPM CPM    `json:"max_cpm,omitempty" doc:"Highest bid for a thousand impressions; required but for cpm, where it is value when empty. Fees count" example:"6.00"`
+
+	OrderValue Amount `json:"order_value,omitempty" doc:"For roas: what a conversion brings, until conversions of the campaign have told by their v; required" example:"60.00"`
 
 	MaxCPC Amount `json:"max_cpc,omitempty" doc:"What a click may cost on average, fees included; no such cap when absent" example:"0.60"`
 	MaxCPA Amount `json:"max_cpa,omitempty" doc:"What a conversion may cost on average, fees included; no such cap when absent. Conversions must be reported: put {CLICK_ID} into the click_url of its creatives, and send it back to /e/conversion" example:"25.00"`
@@ -91,13 +93,27 @@ func (g *Goal) check(c *checker) {
 		if c.cpm("goal.max_cpm", &g.MaxCPM) == 0 {
 			c.fail("goal.max_cpm", string(g.MaxCPM), "must be more than zero")
 		}
-	case g.Type == "cpc":
+	case g.Type != "cpm" && goals[g.Type] != 0:
 		c.fail("goal.max_cpm", nil, "is required for a %s goal", g.Type)
 	}
+	switch {
+	case g.Type == "roas" && value > maxReturn:
+		c.fail("goal.value", string(g.Value), "is the return on each unit of spend: must be at most %s", maxReturn)
+	case g.Type == "roas" && value > 0 && value < rtb.Unit/100:
+		c.fail("goal.value", string(g.Value), "is the return on each unit of spend: must be at least 0.01")
+	case g.Type == "roas" && g.OrderValue == "":
+		c.fail("goal.order_value", nil, "is required for a roas goal")
+	case g.Type != "roas" && g.OrderValue != "":
+		c.fail("goal.order_value", string(g.OrderValue), "is for a roas goal only")
+	}
+	c.positive("goal.order_value", &g.OrderValue, "what a conversion brings")
 	const hint = "leave it out for no such cap"
 	c.positive("goal.max_cpc", &g.MaxCPC, hint)
 	c.positive("goal.max_cpa", &g.MaxCPA, hint)
 }
+
+// maxReturn is the highest return on spend that makes sense as a goal.
+const maxReturn = 10_000 * rtb.Unit
 
 func (l *LineItem) refer(each func(field, kind, id string)) {
 	each("campaign", campaigns, l.Campaign)
@@ -175,10 +191,15 @@ func flight(item, campaign Flight) (rtb.Flight, error) {
 
 func (g *Goal) compile() rtb.Goal {
 	out := rtb.Goal{Type: goals[g.Type]}
-	if out.Type == rtb.GoalCPM {
+	switch out.Type {
+	case rtb.GoalCPM:
 		out.Value, _ = rtb.ParseCPM(string(g.Value))
 		out.Max = out.Value
-	} else {
+	case rtb.GoalROAS:
+		share, _ := rtb.ParseMoney(string(g.Value))
+		out.Return = uint32(share / (rtb.Unit / 100))
+		out.Value, _ = rtb.ParseMoney(string(g.OrderValue))
+	default:
 		out.Value, _ = rtb.ParseMoney(string(g.Value))
 	}
 	if g.MaxCPM != "" {
@@ -192,7 +213,7 @@ func (g *Goal) compile() rtb.Goal {
 // What the names in a line item stand for.
 var (
 	paces     = map[string]rtb.Pacing{"even": rtb.PaceEven, "asap": rtb.PaceASAP, "ahead": rtb.PaceAhead}
-	goals     = map[string]rtb.GoalType{"cpm": rtb.GoalCPM, "cpc": rtb.GoalCPC}
+	goals     = map[string]rtb.GoalType{"cpm": rtb.GoalCPM, "cpc": rtb.GoalCPC, "cpa": rtb.GoalCPA, "roas": rtb.GoalROAS}
 	capScopes = map[string]rtb.CapScope{
 		"line-item": rtb.CapLineItem, "campaign": rtb.CapCampaign, "advertiser": rtb.CapAdvertiser, "creative": rtb.CapCreative,
 	}

@@ -200,7 +200,7 @@ func (b *Bidder) currency(s *scratch) rtb.Currency {
 type offer struct {
 	candidate int32
 	reason    rtb.NoBid // why it may not be made; BidMade otherwise
-	ctr       float64
+	ctr, cvr  float64
 	value     rtb.Money // of one impression, in the account currency
 	price     rtb.Money // what it would bid, in the account currency
 }
@@ -309,7 +309,7 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 	}
 	bid.Token = b.seal(s, events.Browser, &event)
 	b.features(s, imp, c)
-	event.CTR = float32(o.ctr)
+	event.CTR, event.CVR, event.Model = float32(o.ctr), float32(o.cvr), s.features.Version()
 	event.Features.Set(s.features.Hashes)
 	bid.ViewToken = b.seal(s, events.View, &event)
 	if s.exchange.Form.Notifies() {

@@ -156,10 +156,12 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 	for i, o := range s.offers {
 		c := &s.matches.Candidates[o.candidate]
 		l := &out[i]
+		b.features(s, imp, c)
 		*l = rtb.LineItemExplanation{
 			LineItem: c.LineItem.Key,
 			Creative: c.Creative.Key,
-			CTR:      b.predict(s, imp, c),
+			CTR:      b.Predictor.Click(&s.features),
+			CVR:      o.cvr,
 			ValueCPM: string(o.value.AppendCPM(nil)),
 			PriceCPM: string(o.price.AppendCPM(nil)),
 			Stage:    "bid",

@@ -14,10 +14,7 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 	for i := len(s.offers); i < len(s.matches.Candidates); i++ {
 		c := &s.matches.Candidates[i]
 		o := offer{candidate: int32(i)}
-		if c.LineItem.Goal.Type != rtb.GoalCPM { // which is worth the same whoever clicks
-			o.ctr = b.predict(s, imp, c)
-		}
-		o.value = models.Value(c.LineItem.Goal, o.ctr, 0)
+		o.value = b.value(s, imp, c, &o)
 		// Of that it bids the part that lets its money last, fees included.
 		b.Pacer.Offer(c.LineItem.Slot)
 		o.price = c.LineItem.Fees.Off(o.value)
@@ -42,11 +39,23 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 	return best
 }
 
-// predict is the click rate of a candidate. What all candidates of an imp share
-// is worked out when the first asks.
-func (b *Bidder) predict(s *scratch, imp *rtb.Imp, c *targeting.Candidate) float64 {
-	b.features(s, imp, c)
-	return b.Predictor.Predict(&s.features)
+// value is what an impression of a candidate is worth to its goal, by what o
+// keeps of the predictions.
+func (b *Bidder) value(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer) rtb.Money {
+	goal := c.LineItem.Goal
+	switch goal.Type {
+	case rtb.GoalCPM: // worth the same whoever clicks
+	case rtb.GoalCPC:
+		b.features(s, imp, c)
+		o.ctr = b.Predictor.Click(&s.features)
+	default:
+		b.features(s, imp, c)
+		o.ctr, o.cvr = b.Predictor.Click(&s.features), b.Predictor.Conversion(&s.features)
+		if order := s.features.Order(); goal.Type == rtb.GoalROAS && order > 0 {
+			goal.Value = order
+		}
+	}
+	return models.Value(goal, o.ctr, o.cvr)
 }
 
 // features leaves those of a candidate in s.features.

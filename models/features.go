@@ -78,9 +78,13 @@ type Features struct {
 	basis  basis
 
 	// What a Predictor has worked out for the shared part.
-	by    *Predictor
-	model *Logistic
-	sum   float32
+	by            *Predictor
+	model         *Model
+	sum           float32
+	converted     bool // conversionSum is known
+	conversionSum float32
+
+	campaign rtb.CampaignID // of the last candidate
 }
 
 // Begin computes what all candidates for imp share. The user may be nil. Only
@@ -95,6 +99,24 @@ func (f *Features) Begin(req *rtb.Request, imp *rtb.Imp, user *rtb.Profile, now 
 // of the slot which the creative would fill.
 func (f *Features) Candidate(item *rtb.LineItem, creative *rtb.Creative, size rtb.Size) {
 	f.Hashes = f.basis.appendCandidate(f.Hashes[:f.shared], item, creative, size)
+	f.campaign = item.Campaign
+}
+
+// Version is that of the model that predicts, see [Predictor.Begin].
+func (f *Features) Version() uint32 {
+	if f.model == nil {
+		return 0
+	}
+	return f.model.Version
+}
+
+// Order is what a conversion of the last candidate is worth, as the model that
+// predicts has learned; zero when it has not.
+func (f *Features) Order() rtb.Money {
+	if f.model == nil {
+		return 0
+	}
+	return f.model.Order(f.campaign)
 }
 
 // Extract appends the features of one candidate to dst, the same as Begin and

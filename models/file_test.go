@@ -31,10 +31,10 @@ func TestStarterLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Bits() != MinBits {
-		t.Errorf("%d bits, want %d", m.Bits(), MinBits)
+	if m.Clicks.Bits() != MinBits {
+		t.Errorf("%d bits, want %d", m.Clicks.Bits(), MinBits)
 	}
-	if p := m.Predict(sampleFeatures()); p < 1e-5 || p > 0.1 {
+	if p := m.ClickRate(1, sampleFeatures()); p < 1e-5 || p > 0.1 {
 		t.Errorf("predicts %v for the sample bid, want a click rate that may be", p)
 	}
 }

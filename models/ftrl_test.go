@@ -3,6 +3,7 @@ package models
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"iter"
 	"math"
 	"math/rand/v2"
@@ -217,22 +218,124 @@ func FuzzReadExamples(f *testing.F) {
 	})
 }
 
-func BenchmarkUpdate(b *testing.B) {
+// A weight of 3 is the example three times, but for the steps in between; a
+// weight of none is not an example.
+func TestLearnWeighs(t *testing.T) {
+	cfg := FTRLConfig{Alpha: 1e-3, Beta: 1, L2: 1}
+	once, thrice := newFTRL(t, cfg), newFTRL(t, cfg)
+	once.Learn([]uint32{1, 2}, true, 3)
+	once.Learn([]uint32{1, 2}, true, 0)
+	for range 3 {
+		thrice.Update([]uint32{1, 2}, true)
+	}
+	if a, b := once.Logit([]uint32{1, 2}), thrice.Logit([]uint32{1, 2}); math.Abs(a/b-1) > 0.15 || a == 0 {
+		t.Errorf("weight 3 gives logit %v, three times %v", a, b)
+	}
+	if m := once.Metrics(); m.Rows != 1 {
+		t.Errorf("%d rows counted, want 1", m.Rows)
+	}
+}
+
+func newFTRL(t *testing.T, cfg FTRLConfig) *FTRL {
+	t.Helper()
+	f, err := NewFTRL(MinBits, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// With a tenth of the negatives the model still predicts clicks as often as
+// they come, nearly as well as with all.
+func TestNegativesAreLeftOutWithoutBias(t *testing.T) {
+	all, tenth := DefaultFTRL(), DefaultFTRL()
+	tenth.Negatives = 0.1
+	full, fewer := newFTRL(t, all), newFTRL(t, tenth)
+	for e := range world(60_000, 1) {
+		full.Update(e.Hashes, e.Click)
+		fewer.Update(e.Hashes, e.Click)
+	}
+	var a, b scoreboard
+	m, n := full.Model(), fewer.Model()
+	for e := range world(60_000, 3) {
+		a.add(m.Predict(e.Hashes), e.Click)
+		b.add(n.Predict(e.Hashes), e.Click)
+	}
+	want, got := a.metrics(), b.metrics()
+	if math.Abs(got.Calibration-1) > 0.1 || got.NE() > want.NE()+0.02 {
+		t.Errorf("with a tenth: NE %v, calibration %v; with all: %v, %v", got.NE(), got.Calibration, want.NE(), want.Calibration)
+	}
+	if rows := float64(fewer.biasN) / float64(full.biasN); rows > 0.9 {
+		t.Errorf("with a tenth, the bias has seen %v of all", rows)
+	}
+}
+
+// A model made from what changed is the one made from everything.
+func TestSnapshotsAreWhole(t *testing.T) {
+	for _, cfg := range []FTRLConfig{DefaultFTRL(), RareFTRL()} {
+		f, r := newFTRL(t, cfg), rand.New(rand.NewPCG(1, 1))
+		for round := range 12 {
+			for range []int{0, 5, 400, 3000}[round%4] {
+				f.Update([]uint32{r.Uint32N(100), r.Uint32(), r.Uint32()}, r.IntN(5) == 0)
+			}
+			got := f.Model()
+			f.last = nil
+			want := f.Model()
+			if !slices.Equal(got.weights, want.weights) || got.bias != want.bias {
+				t.Fatalf("round %d: the weights differ", round)
+			}
+			if !slices.Equal(got.present, want.present) {
+				t.Fatalf("round %d: the marks differ", round)
+			}
+			for i := range f.table {
+				if f.table[i].weight != got.weights[i] {
+					t.Fatalf("round %d: weight %d is %v, want %v", round, i, got.weights[i], f.table[i].weight)
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkFTRL is one example of 40 features, learned from. No two examples
+// share features, so that every one of them waits for memory.
+func BenchmarkFTRL(b *testing.B) {
+	for _, bits := range []int{18, 22} {
+		b.Run(fmt.Sprintf("bits=%d", bits), func(b *testing.B) {
+			f, err := NewFTRL(bits, DefaultFTRL())
+			if err != nil {
+				b.Fatal(err)
+			}
+			hashes := make([]uint32, 40)
+			h := uint32(1)
+			b.ReportAllocs()
+			for b.Loop() {
+				for k := range hashes {
+					h = h*1664525 + 1013904223
+					hashes[k] = h ^ h>>13
+				}
+				f.Update(hashes, h>>20&63 == 0)
+			}
+		})
+	}
+}
+
+// BenchmarkSnapshot is a model published after 1,000 examples.
+func BenchmarkSnapshot(b *testing.B) {
 	f, err := NewFTRL(DefaultBits, DefaultFTRL())
 	if err != nil {
 		b.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(1, 1))
-	rows := make([][]uint32, 1024)
-	for i := range rows {
-		for range 40 {
-			rows[i] = append(rows[i], r.Uint32())
-		}
-	}
-	i := 0
+	hashes := make([]uint32, 40)
+	f.Model()
 	b.ReportAllocs()
 	for b.Loop() {
-		f.Update(rows[i&1023], i&63 == 0)
-		i++
+		for range 1000 {
+			for k := range hashes {
+				hashes[k] = r.Uint32N(1 << 20)
+			}
+			f.Update(hashes, r.IntN(100) == 0)
+		}
+		f.Model()
 	}
 }

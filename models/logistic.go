@@ -3,7 +3,6 @@ package models
 import (
 	"fmt"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"bidwell/rtb"
@@ -77,6 +76,7 @@ func (m *Logistic) Predict(hashes []uint32) float64 {
 // index marks the weights that are not zero, if they are few: the marks of a
 // sparse model stay in the processor's cache where its table does not.
 func (m *Logistic) index() *Logistic {
+	m.present = nil
 	present := make([]uint64, len(m.weights)/64)
 	count := 0
 	for i, w := range m.weights {
@@ -135,38 +135,4 @@ func probability(logit float32) float64 {
 		return p
 	}
 	return minProbability
-}
-
-// Predictor holds the model in service and replaces it without a pause.
-type Predictor struct{ model atomic.Pointer[Logistic] }
-
-// NewPredictor puts m, which must not be nil, into service.
-func NewPredictor(m *Logistic) *Predictor {
-	p := new(Predictor)
-	p.Swap(m)
-	return p
-}
-
-// Swap puts m, which must not be nil, into service. Imps that have begun
-// finish with the model before.
-func (p *Predictor) Swap(m *Logistic) { p.model.Store(m) }
-
-// Model is the one in service.
-func (p *Predictor) Model() *Logistic { return p.model.Load() }
-
-// Begin works out what all candidates of an imp share. Call it after
-// [Features.Begin].
-func (p *Predictor) Begin(f *Features) {
-	m := p.model.Load()
-	f.by, f.model = p, m
-	f.sum = m.bias + m.sum(f.Hashes[:f.shared])
-}
-
-// Predict is the probability of a click for the last [Features.Candidate],
-// between 1e-6 and 0.9. It does not allocate.
-func (p *Predictor) Predict(f *Features) float64 {
-	if f.by != p {
-		p.Begin(f)
-	}
-	return probability(f.sum + f.model.sum(f.Hashes[f.shared:]))
 }

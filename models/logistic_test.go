@@ -55,7 +55,7 @@ func TestPredictionsAreAlwaysProbabilities(t *testing.T) {
 
 func TestPredictorAgreesWithTheModel(t *testing.T) {
 	first, second := randomModel(18), randomModel(20)
-	p, other := NewPredictor(first), NewPredictor(second)
+	p, other := NewPredictor(&Model{Clicks: first}), NewPredictor(&Model{Clicks: second})
 	req, imp, user := benchRequest()
 	var f Features
 	f.Begin(req, imp, user, noon)
@@ -63,24 +63,24 @@ func TestPredictorAgreesWithTheModel(t *testing.T) {
 	for id := range rtb.CreativeID(20) {
 		f.Candidate(&rtb.LineItem{ID: 3}, &rtb.Creative{ID: id}, rtb.Size{W: 320, H: 50})
 		if id == 10 {
-			p.Swap(second) // too late for this imp
+			p.Swap(&Model{Clicks: second}) // too late for this imp
 		}
-		if got, want := p.Predict(&f), first.Predict(f.Hashes); math.Abs(got-want) > 1e-6*want {
+		if got, want := p.Click(&f), first.Predict(f.Hashes); math.Abs(got-want) > 1e-6*want {
 			t.Fatalf("Predict = %v, the model says %v", got, want)
 		}
 	}
-	if got, want := other.Predict(&f), second.Predict(f.Hashes); math.Abs(got-want) > 1e-6*want {
+	if got, want := other.Click(&f), second.Predict(f.Hashes); math.Abs(got-want) > 1e-6*want {
 		t.Errorf("another Predictor says %v, want %v", got, want)
 	}
 	f.Begin(req, imp, user, noon)
 	f.Candidate(&rtb.LineItem{ID: 3}, &rtb.Creative{ID: 4}, rtb.Size{})
-	if got, want := p.Predict(&f), second.Predict(f.Hashes); math.Abs(got-want) > 1e-6*want {
+	if got, want := p.Click(&f), second.Predict(f.Hashes); math.Abs(got-want) > 1e-6*want {
 		t.Errorf("after a swap Predict = %v, want %v", got, want)
 	}
 }
 
 func TestScoringDoesNotAllocate(t *testing.T) {
-	p := NewPredictor(randomModel(18))
+	p := NewPredictor(&Model{Clicks: randomModel(18)})
 	req, imp, user := benchRequest()
 	item, creative := &rtb.LineItem{ID: 3}, &rtb.Creative{ID: 4}
 	var f Features
@@ -90,7 +90,7 @@ func TestScoringDoesNotAllocate(t *testing.T) {
 		p.Begin(&f)
 		for range 3 {
 			f.Candidate(item, creative, rtb.Size{W: 320, H: 50})
-			p.Predict(&f)
+			p.Click(&f)
 		}
 		dst = Extract(dst[:0], req, imp, user, item, creative, rtb.Size{}, noon)
 	}
@@ -105,7 +105,7 @@ func BenchmarkScore(b *testing.B) {
 	for _, bits := range []int{18, 22} {
 		for _, candidates := range []int{1, 16, 64} {
 			b.Run(fmt.Sprintf("bits=%d/candidates=%d", bits, candidates), func(b *testing.B) {
-				p := NewPredictor(randomModel(bits))
+				p := NewPredictor(&Model{Clicks: randomModel(bits)})
 				req, imp, user := benchRequest()
 				items, creatives := make([]rtb.LineItem, 64), make([]rtb.Creative, 64)
 				for i := range items {
@@ -118,7 +118,7 @@ func BenchmarkScore(b *testing.B) {
 					p.Begin(&f)
 					for i := range candidates {
 						f.Candidate(&items[i], &creatives[i], rtb.Size{W: 320, H: 50})
-						p.Predict(&f)
+						p.Click(&f)
 					}
 				}
 				b.ReportMetric(float64(len(f.Hashes)), "features")
@@ -129,7 +129,7 @@ func BenchmarkScore(b *testing.B) {
 
 // BenchmarkPredict is the predictions alone.
 func BenchmarkPredict(b *testing.B) {
-	p := NewPredictor(randomModel(18))
+	p := NewPredictor(&Model{Clicks: randomModel(18)})
 	req, imp, user := benchRequest()
 	var f Features
 	f.Begin(req, imp, user, noon)
@@ -137,6 +137,6 @@ func BenchmarkPredict(b *testing.B) {
 	f.Candidate(&rtb.LineItem{ID: 1}, &rtb.Creative{ID: 1}, rtb.Size{W: 320, H: 50})
 	b.ReportAllocs()
 	for b.Loop() {
-		p.Predict(&f)
+		p.Click(&f)
 	}
 }

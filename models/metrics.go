@@ -24,6 +24,20 @@ func (m Metrics) NE() float64 {
 	return m.LogLoss / -(p*math.Log(p) + (1-p)*math.Log(1-p))
 }
 
+// Score sums up predictions and what became of them.
+type Score struct{ board scoreboard }
+
+// Add takes in one prediction, which is taken for 1e-6 or 0.9 beyond those.
+func (s *Score) Add(p float64, click bool) { s.board.add(clampProbability(p), click) }
+
+// Metrics are those of all predictions so far.
+func (s *Score) Metrics() Metrics { return s.board.metrics() }
+
+// ECE is the expected calibration error: how far the mean prediction is from
+// the rate of clicks, on average over ten classes of equally many examples
+// with rising predictions.
+func (s *Score) ECE() float64 { return s.board.ece(10) }
+
 // scoreboard sums up predictions in memory that does not grow: the AUC is
 // that of logits rounded to a 256th, which is far finer than its error.
 type scoreboard struct {
@@ -31,16 +45,50 @@ type scoreboard struct {
 	clicks, others  []uint64 // by logit
 }
 
+// ece splits the examples of one logit between classes where it must.
+func (s *scoreboard) ece(classes int) float64 {
+	rows := 0.0
+	for i := range s.clicks {
+		rows += float64(s.clicks[i] + s.others[i])
+	}
+	if rows == 0 {
+		return 0
+	}
+	size := rows / float64(classes)
+	var sum, n, predicted, clicks float64
+	for i := range s.clicks {
+		left := float64(s.clicks[i] + s.others[i])
+		if left == 0 {
+			continue
+		}
+		rate := float64(s.clicks[i]) / left
+		p := sigmoid((float64(i)+0.5)/scoreSteps - scoreRange)
+		for left > 0 {
+			take := min(left, size-n)
+			n += take
+			left -= take
+			predicted += take * p
+			clicks += take * rate
+			if n >= size*(1-1e-9) {
+				sum += math.Abs(predicted - clicks)
+				n, predicted, clicks = 0, 0, 0
+			}
+		}
+	}
+	return (sum + math.Abs(predicted-clicks)) / rows
+}
+
 const (
 	scoreRange = 15 // logits of 1e-6 and 0.9 are within
-	scoreBins  = 2 * scoreRange * 256
+	scoreSteps = 256
+	scoreBins  = 2 * scoreRange * scoreSteps
 )
 
 func (s *scoreboard) add(p float64, click bool) {
 	if s.clicks == nil {
 		s.clicks, s.others = make([]uint64, scoreBins), make([]uint64, scoreBins)
 	}
-	bin := int((math.Log(p/(1-p)) + scoreRange) * 256)
+	bin := int((math.Log(p/(1-p)) + scoreRange) * scoreSteps)
 	s.predicted += p
 	if click {
 		s.clicks[bin]++

@@ -12,4 +12,4 @@ var starter []byte
 
 // Starter is the model that a new installation bids with until it has learned
 // its own.
-func Starter() (*Logistic, error) { return Read(bytes.NewReader(starter)) }
+func Starter() (*Model, error) { return ReadModel(bytes.NewReader(starter)) }

@@ -26,7 +26,7 @@ type TrainConfig struct {
 
 // DefaultTrainConfig tries the usual settings and those for rare clicks.
 func DefaultTrainConfig() TrainConfig {
-	return TrainConfig{Bits: DefaultBits, Settings: []FTRLConfig{DefaultFTRL(), RareFTRL()}}
+	return TrainConfig{Bits: DefaultBits, Settings: []FTRLConfig{DefaultFTRL(), RareFTRL(), SteadyFTRL()}}
 }
 
 // Validate reports every setting that is wrong.

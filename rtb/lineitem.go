@@ -115,14 +115,17 @@ const (
 	GoalCPM GoalType = iota + 1
 	GoalCPC
 	GoalCPA
+	GoalROAS
 )
 
 // Goal is what an impression is worth. Value is the price of one impression
-// for GoalCPM and of one click or conversion otherwise.
+// for GoalCPM, of one click or conversion otherwise, and for GoalROAS what a
+// conversion brings as long as nobody has told.
 type Goal struct {
-	Type  GoalType
-	Value Money
-	Max   Money // the highest bid for one impression; never zero
+	Type   GoalType
+	Value  Money
+	Return uint32 // for GoalROAS: what the spend shall bring, in hundredths of it
+	Max    Money  // the highest bid for one impression; never zero
 
 	// MaxCPC and MaxCPA are what a click and a conversion may cost on average;
 	// zero for no such cap.

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bidwell/bidder"
+	"bidwell/models"
 	"bidwell/pacing"
 	"bidwell/rtb"
 	"bidwell/store/nats"
@@ -47,6 +48,13 @@ type config struct {
 		Hold    time.Duration // how long a bid holds its cost when nothing is heard of it
 		Lease   time.Duration // how long budgets are leased
 		Silence time.Duration // without a notice before a line item is stopped
+	}
+	Learn struct {
+		On        bool
+		Every     time.Duration // between two models
+		Bits      int           // of the table of weights
+		ClickWait time.Duration // for the click of an impression
+		Keep      float64       // part of the impressions without a click that is learned from
 	}
 	Log struct {
 		URL      string        // of a NATS server or cluster; empty: in this process
@@ -78,6 +86,12 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.String("currency", "USD", "currency of budgets and goals")
 	flags.StringToString("rates", nil, "worth of one unit of other currencies in the account's, such as EUR=1.08; replaces the built-in table")
 	flags.String("model", "", "model file made by \"bidwell model train\"; empty: the starter model")
+	learn := models.DefaultLearner()
+	flags.Bool("learn.on", true, "learn from what happens and bid by it")
+	flags.Duration("learn.every", time.Second, "how often bidders get what was learned since")
+	flags.Int("learn.bits", learn.Bits, "size of the tables of weights: 2^bits entries, 18 to 24")
+	flags.Duration("learn.click-wait", learn.ClickWait, "how long after an impression its click counts")
+	flags.Float64("learn.keep", learn.Keep, "part of the impressions without a click that is learned from")
 	flags.String("simulated-time", "", "for tests: a time such as 2026-01-05T00:00:00Z from which requests move the clock by the header X-Bidwell-Time; loopback only")
 	l := nats.DefaultConfig()
 	flags.Duration("pacing.hold", pacing.HoldTimeout, "how long a bid holds its cost when nothing is heard of it; longer than notices are late")
@@ -226,6 +240,9 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 		errs = append(errs, fmt.Errorf("currency: %q is no ISO 4217 code", k.String("currency")))
 	}
 	cfg.Pacing.Hold, cfg.Pacing.Lease, cfg.Pacing.Silence = k.Duration("pacing.hold"), k.Duration("pacing.lease"), k.Duration("pacing.silence")
+	cfg.Learn.On, cfg.Learn.Every, cfg.Learn.Bits = k.Bool("learn.on"), k.Duration("learn.every"), k.Int("learn.bits")
+	cfg.Learn.ClickWait, cfg.Learn.Keep = k.Duration("learn.click-wait"), k.Float64("learn.keep")
+	errs = append(errs, cfg.checkLearning())
 	cfg.Log.URL, cfg.Log.Replicas, cfg.Log.Keep = k.String("log.url"), k.Int("log.replicas"), k.Duration("log.keep")
 	cfg.Bid.HoldTimeout, cfg.Bid.SampleShare = cfg.Pacing.Hold, k.Float64("log.samples")
 	for _, d := range []struct {

@@ -48,6 +48,7 @@ type server struct {
 	catalog  *targeting.Catalog
 	pacer    *pacing.Pacer
 	books    books
+	learning *learning // nil where it is off
 	bidder   *bidder.Bidder
 	tracker  *track.Handler
 	importer *audience.Importer
@@ -104,6 +105,9 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 		return nil, err
 	}
 	s.buildBooks()
+	if err := s.openLearning(); err != nil {
+		return nil, err
+	}
 	if err := s.readKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -115,7 +119,7 @@ func (s *server) buildBidder() error {
 	if err != nil {
 		return err
 	}
-	from, trained := cmp.Or(s.cfg.Model, "starter"), model.Metrics()
+	from, trained := cmp.Or(s.cfg.Model, "starter"), model.Clicks.Metrics()
 	slog.Info("click model", "from", from, "rows", trained.Rows, "auc", strconv.FormatFloat(trained.AUC, 'f', 4, 64))
 	if s.cache, err = bidder.NewCache(s.profiles, int64(s.cfg.CacheMB)<<20); err != nil {
 		return err
@@ -146,7 +150,7 @@ func (s *server) buildBidder() error {
 	return nil
 }
 
-func loadModel(path string) (*models.Logistic, error) {
+func loadModel(path string) (*models.Model, error) {
 	if path == "" {
 		return models.Starter()
 	}
@@ -155,7 +159,7 @@ func loadModel(path string) (*models.Logistic, error) {
 		return nil, fmt.Errorf("open model: %w", err)
 	}
 	defer f.Close()
-	model, err := models.Read(f)
+	model, err := models.ReadModel(f)
 	if err != nil {
 		return nil, fmt.Errorf("read model %s: %w", path, err)
 	}
@@ -295,6 +299,7 @@ func (s *server) run(ctx context.Context) error {
 		return s.books.run(booking, s)
 	})
 	inside.Go(func() error { return ignoreCanceled(s.keys.run(inner, s.ring)) })
+	inside.Go(func() error { return ignoreCanceled(s.learn(inner)) })
 
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()

@@ -1,0 +1,177 @@
+package models
+
+import "math"
+
+// A curve bends predictions before their mean is set right: a model may be too
+// sure of itself, or not sure enough. The zero value changes nothing.
+type curve struct {
+	kind  curveKind
+	a, b  float64               // Platt: the logit becomes a + b * logit
+	steps *[curvePoints]float32 // isotonic: the logit at each point, between points on a line
+}
+
+type curveKind uint8
+
+const (
+	curveNone curveKind = iota
+	curvePlatt
+	curveIsotonic
+	curveKinds
+)
+
+func (k curveKind) String() string { return [...]string{"none", "platt", "isotonic"}[k] }
+
+// Predictions are summed up by their logit, 16 classes to each unit.
+const (
+	curveLow    = -14.0 // logit of the first class
+	curveScale  = 16
+	curvePoints = 17 * curveScale
+)
+
+// curvePosition is the class of a logit, with fraction.
+func curvePosition(logit float64) float64 {
+	return max(0, min((logit-curveLow)*curveScale, curvePoints-1))
+}
+
+func (c *curve) apply(p float64) float64 {
+	switch c.kind {
+	case curvePlatt:
+		return clampProbability(sigmoid(c.a + c.b*logit(p)))
+	case curveIsotonic:
+		at := curvePosition(logit(p))
+		i := min(int(at), curvePoints-2)
+		low, high := float64(c.steps[i]), float64(c.steps[i+1])
+		return clampProbability(sigmoid(low + (at-float64(i))*(high-low)))
+	}
+	return p
+}
+
+func logit(p float64) float64 { return math.Log(p / (1 - p)) }
+
+// curveData is all that fitting a curve needs: examples and clicks by class of
+// predicted logit, older ones counting less.
+type curveData struct {
+	rows, clicks [curvePoints]float64
+	unit         float64 // what the next example counts; grows instead of all others shrinking
+}
+
+func (d *curveData) add(p float64, click bool, keep float64) {
+	if d.unit = d.unit / keep; !(d.unit >= 1) {
+		d.unit = 1
+	}
+	if d.unit > 1e9 {
+		for i := range d.rows {
+			d.rows[i] /= d.unit
+			d.clicks[i] /= d.unit
+		}
+		d.unit = 1
+	}
+	i := int(curvePosition(logit(p)) + 0.5)
+	d.rows[i] += d.unit
+	if click {
+		d.clicks[i] += d.unit
+	}
+}
+
+// totals are in examples, an old one counting for less than one.
+func (d *curveData) totals() (rows, clicks float64) {
+	for i := range d.rows {
+		rows += d.rows[i]
+		clicks += d.clicks[i]
+	}
+	unit := max(d.unit, 1)
+	return rows / unit, clicks / unit
+}
+
+// platt fits a and b by Newton's method, held to 0 and 1 by a prior worth a
+// few clicks (Platt 1999). It reports false when the data does not say.
+func (d *curveData) platt() (curve, bool) {
+	const priorA, priorB = 0.25, 20 // inverse variances
+	unit := max(d.unit, 1)
+	a, b := 0.0, 1.0
+	for range 50 {
+		ga, gb := priorA*a, priorB*(b-1)
+		haa, hab, hbb := priorA, 0.0, float64(priorB)
+		for i, n := range d.rows {
+			if n == 0 {
+				continue
+			}
+			x := curveLow + float64(i)/curveScale
+			p := sigmoid(a + b*x)
+			g, h := (n*p-d.clicks[i])/unit, n*p*(1-p)/unit
+			ga += g
+			gb += g * x
+			haa += h
+			hab += h * x
+			hbb += h * x * x
+		}
+		det := haa*hbb - hab*hab
+		if !(det > 0) {
+			return curve{}, false
+		}
+		da, db := (hbb*ga-hab*gb)/det, (haa*gb-hab*ga)/det
+		// Steps are bounded: far from the answer the parabola misleads.
+		if s := max(math.Abs(da)/4, math.Abs(db)/0.5); s > 1 {
+			da, db = da/s, db/s
+		}
+		a, b = a-da, b-db
+		if math.Abs(da) < 1e-9 && math.Abs(db) < 1e-9 {
+			break
+		}
+	}
+	if !(b >= 0.1 && b <= 5 && math.Abs(a) <= 20) {
+		return curve{}, false
+	}
+	return curve{kind: curvePlatt, a: a, b: b}, true
+}
+
+// isotonic fits the best rising steps by pooling adjacent violators (Ayer et
+// al. 1955), each pool drawn a little towards the whole, and joins the middles of the pools by
+// lines.
+func (d *curveData) isotonic() (curve, bool) {
+	type pool struct {
+		rows, clicks, x float64 // x is the sum of logits
+	}
+	unit := max(d.unit, 1)
+	var pools []pool
+	for i, n := range d.rows {
+		if n == 0 {
+			continue
+		}
+		n, clicks := n/unit, d.clicks[i]/unit
+		pools = append(pools, pool{n, clicks, n * (curveLow + float64(i)/curveScale)})
+		for k := len(pools) - 1; k > 0 && pools[k-1].clicks*pools[k].rows >= pools[k].clicks*pools[k-1].rows; k-- {
+			pools[k-1].rows += pools[k].rows
+			pools[k-1].clicks += pools[k].clicks
+			pools[k-1].x += pools[k].x
+			pools = pools[:k]
+		}
+	}
+	if len(pools) < 3 {
+		return curve{}, false
+	}
+	rows, clicks := d.totals()
+	mean := clicks / rows
+	c := curve{kind: curveIsotonic, steps: new([curvePoints]float32)}
+	at, level := make([]float64, len(pools)), make([]float64, len(pools))
+	for i, p := range pools {
+		at[i] = p.x / p.rows
+		level[i] = logit(clampProbability((p.clicks + mean*5) / (p.rows + 5)))
+	}
+	k := 0
+	for i := range c.steps {
+		x := curveLow + float64(i)/curveScale
+		for k < len(pools)-1 && at[k+1] <= x {
+			k++
+		}
+		switch {
+		case x <= at[0]:
+			c.steps[i] = float32(level[0])
+		case k == len(pools)-1:
+			c.steps[i] = float32(level[k])
+		default:
+			c.steps[i] = float32(level[k] + (x-at[k])/(at[k+1]-at[k])*(level[k+1]-level[k]))
+		}
+	}
+	return c, true
+}

@@ -1,0 +1,238 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// FwFMConfig sets how an [FwFM] learns.
+type FwFMConfig struct {
+	// Fields is the field of each feature of an example, in the order of its
+	// hashes. Features of one field do not interact with one another.
+	Fields []uint8
+
+	Eta     float64 // learning rate of AdaGrad
+	L2      float64 // draws vectors to zero and the strengths of pairs to one
+	Spread  float64 // of the vectors before the first example
+	Rate    float64 // of positive labels before the first example; zero means one half
+	Dropout float64 // the share of features that one example does without
+}
+
+// DefaultFwFM suits some thousands to millions of examples of up to 64 fields.
+func DefaultFwFM(fields []uint8) FwFMConfig {
+	return FwFMConfig{Fields: fields, Eta: 0.05, L2: 1e-4, Spread: 0.02, Rate: 0.005}
+}
+
+const (
+	maxFields = 64
+	rank      = 8 // of the vectors
+)
+
+// Validate reports every setting that is wrong.
+func (c FwFMConfig) Validate() error {
+	var errs []error
+	if len(c.Fields) == 0 || len(c.Fields) > maxHashes {
+		errs = append(errs, fmt.Errorf("fields: got %d features, want 1 to %d", len(c.Fields), maxHashes))
+	}
+	for i, f := range c.Fields {
+		if f >= maxFields {
+			errs = append(errs, fmt.Errorf("fields[%d]: want less than %d", i, maxFields))
+		}
+	}
+	for _, v := range []struct {
+		name     string
+		value    float64
+		from, to float64
+	}{{"eta", c.Eta, 1e-6, 10}, {"l2", c.L2, 0, 10}, {"spread", c.Spread, 0, 1}, {"rate", c.Rate, 0, 0.999999}, {"dropout", c.Dropout, 0, 0.9}} {
+		if !(v.value >= v.from && v.value <= v.to) {
+			errs = append(errs, fmt.Errorf("%s: want %g to %g", v.name, v.from, v.to))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// FwFM is a field-weighted factorisation machine (Pan et al., Field-weighted
+// Factorization Machines for Click-Through Rate Prediction, 2018): each
+// feature has a vector; two features add the product of their vectors, times
+// the strength of the pair of their fields, and one adds the product of its
+// vector with one of its field. It has the methods of an [FTRL] and is for
+// one goroutine.
+type FwFM struct {
+	cfg    FwFMConfig
+	fields int
+	base   float64
+	coin   uint64
+	score  scoreboard
+
+	vectors  []vector // by hash
+	squares  []vector // sums of squared gradients
+	linear   []vector // by field
+	linearSq []vector
+	strength []float32 // by pair of fields, both ways round
+	strongSq []float32
+	bias     float32
+	biasSq   float32
+
+	// Of the example at hand.
+	kept []bool   // of its features
+	sums []vector // of the vectors of each field
+	pull []vector // of all other fields on each field
+}
+
+type vector [rank]float32
+
+// NewFwFM starts from nothing, with a table of 2^tableBits vectors.
+func NewFwFM(tableBits int, cfg FwFMConfig) (*FwFM, error) {
+	if tableBits < 10 || tableBits > 22 {
+		return nil, fmt.Errorf("fwfm: %d bits: want 10 to 22", tableBits)
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("fwfm: %w", err)
+	}
+	fields := 0
+	for _, v := range cfg.Fields {
+		fields = max(fields, int(v)+1)
+	}
+	f := &FwFM{
+		cfg: cfg, fields: fields, coin: key1,
+		vectors: make([]vector, 1<<tableBits), squares: make([]vector, 1<<tableBits),
+		linear: make([]vector, fields), linearSq: make([]vector, fields),
+		strength: make([]float32, fields*fields), strongSq: make([]float32, fields*fields),
+		kept: make([]bool, len(cfg.Fields)), sums: make([]vector, fields), pull: make([]vector, fields),
+	}
+	if cfg.Rate > 0 {
+		f.base = logit(cfg.Rate)
+	}
+	for i := range f.vectors {
+		for k := range f.vectors[i] {
+			// The sum of four has nearly the shape of a normal law.
+			v := f.uniform() + f.uniform() + f.uniform() + f.uniform() - 2
+			f.vectors[i][k] = float32(v * math.Sqrt(3) * cfg.Spread)
+		}
+	}
+	for i := range f.strength {
+		if i/fields != i%fields {
+			f.strength[i] = 1
+		}
+	}
+	return f, nil
+}
+
+// Logit is the score of an example, of which the sigmoid is the prediction.
+// There must be as many hashes as cfg.Fields.
+func (f *FwFM) Logit(hashes []uint32) float64 {
+	for i := range f.kept {
+		f.kept[i] = true
+	}
+	return f.forward(hashes)
+}
+
+// forward leaves sums and pull behind for the step.
+func (f *FwFM) forward(hashes []uint32) float64 {
+	mask := uint32(len(f.vectors) - 1)
+	clear(f.sums)
+	for i, h := range hashes[:len(f.cfg.Fields)] {
+		if f.kept[i] {
+			s, v := &f.sums[f.cfg.Fields[i]], &f.vectors[h&mask]
+			for k := range s {
+				s[k] += v[k]
+			}
+		}
+	}
+	logit := f.bias
+	for a := range f.pull {
+		var pull vector
+		row := f.strength[a*f.fields:][:f.fields]
+		for b := range f.sums {
+			r, s := row[b], &f.sums[b]
+			pull[0] += r * s[0]
+			pull[1] += r * s[1]
+			pull[2] += r * s[2]
+			pull[3] += r * s[3]
+			pull[4] += r * s[4]
+			pull[5] += r * s[5]
+			pull[6] += r * s[6]
+			pull[7] += r * s[7]
+		}
+		s, w := &f.sums[a], &f.linear[a]
+		for k := range pull {
+			logit += s[k] * (pull[k]/2 + w[k])
+			pull[k] += w[k]
+		}
+		f.pull[a] = pull
+	}
+	return f.base + float64(logit)
+}
+
+// Update is Learn with a weight of 1.
+func (f *FwFM) Update(hashes []uint32, label bool) float64 { return f.Learn(hashes, label, 1) }
+
+// Learn predicts the example, keeps score of the prediction, learns from the
+// label and returns the prediction. It does not allocate.
+func (f *FwFM) Learn(hashes []uint32, label bool, weight float64) float64 {
+	logit := f.Logit(hashes)
+	p := probability(float32(logit))
+	if !(weight > 0) {
+		return p
+	}
+	f.score.add(p, label)
+	if f.cfg.Dropout > 0 {
+		for i := range f.kept {
+			f.kept[i] = f.uniform() >= f.cfg.Dropout
+		}
+		logit = f.forward(hashes)
+	}
+	g := sigmoid(max(-35, min(logit, 35)))
+	if label {
+		g--
+	}
+	f.step(hashes, float32(g*weight))
+	return p
+}
+
+func (f *FwFM) step(hashes []uint32, g float32) {
+	mask := uint32(len(f.vectors) - 1)
+	eta, l2 := float32(f.cfg.Eta), float32(f.cfg.L2)
+	for i, h := range hashes[:len(f.cfg.Fields)] {
+		if f.kept[i] {
+			f.vectors[h&mask].descend(&f.squares[h&mask], &f.pull[f.cfg.Fields[i]], g, eta, l2)
+		}
+	}
+	for a := range f.sums {
+		f.linear[a].descend(&f.linearSq[a], &f.sums[a], g, eta, l2)
+		for b := range a {
+			product := float32(0)
+			for k := range rank {
+				product += f.sums[a][k] * f.sums[b][k]
+			}
+			i, j := a*f.fields+b, b*f.fields+a
+			d := g*product + l2*(f.strength[i]-1)
+			if d != 0 {
+				f.strongSq[i] += d * d
+				f.strength[i] -= eta * d / sqrt32(f.strongSq[i]+1e-2)
+				f.strength[j] = f.strength[i]
+			}
+		}
+	}
+	f.biasSq += g * g
+	f.bias -= eta * g / sqrt32(f.biasSq+1)
+}
+
+// descend is one step of AdaGrad: the gradient of v is g times along.
+func (v *vector) descend(squares, along *vector, g, eta, l2 float32) {
+	for k := range v {
+		d := g*along[k] + l2*v[k]
+		squares[k] += d * d
+		v[k] -= eta * d / sqrt32(squares[k]+1e-4)
+	}
+}
+
+func (f *FwFM) uniform() float64 {
+	f.coin += 0x9e3779b97f4a7c15
+	return float64(mix(f.coin^key0, key2^f.coin)>>11) / (1 << 53)
+}
+
+// Metrics are those of all examples so far, each predicted before it was
+// learned from.
+func (f *FwFM) Metrics() Metrics { return f.score.metrics() }

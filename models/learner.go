@@ -1,0 +1,324 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"bidwell/rtb"
+)
+
+// LearnerConfig sets how a [Learner] learns.
+type LearnerConfig struct {
+	Bits int // size of the tables of weights: 2^Bits
+
+	// Clicks and Conversions are settings that learn side by side; the one that
+	// has predicted best of late is in the model.
+	Clicks, Conversions []FTRLConfig
+
+	// ClickWait is how long after an impression its click is waited for. Then it
+	// is learned from, clicked or not: if the clicks were learned from at once,
+	// there would be nothing but clicks at first.
+	ClickWait time.Duration
+
+	// ConversionWait is how long after a click its conversion counts.
+	ConversionWait time.Duration
+
+	// Keep is the part of the impressions without a click that is learned from.
+	// The score is shifted for it (see [FTRL]); the corrections see all.
+	Keep float64
+
+	// MaxOpen is how many impressions, and how many clicks, may wait for what
+	// becomes of them. The oldest make room.
+	MaxOpen int
+
+	Calibration CalibrationConfig
+}
+
+// DefaultLearner suits a bidder of its own.
+func DefaultLearner() LearnerConfig {
+	return LearnerConfig{
+		Bits:           DefaultBits,
+		Clicks:         []FTRLConfig{SteadyFTRL(), DefaultFTRL()},
+		Conversions:    []FTRLConfig{SteadyFTRL()},
+		ClickWait:      5 * time.Minute,
+		ConversionWait: 30 * 24 * time.Hour,
+		Keep:           1,
+		MaxOpen:        500_000,
+		Calibration:    DefaultCalibration(),
+	}
+}
+
+// Validate reports every setting that is wrong.
+func (c LearnerConfig) Validate() error {
+	errs := []error{checkBits(c.Bits), c.Calibration.Validate()}
+	for _, s := range [][]FTRLConfig{c.Clicks, c.Conversions} {
+		if len(s) == 0 || len(s) > 16 {
+			errs = append(errs, fmt.Errorf("settings: got %d, want 1 to 16", len(s)))
+		}
+		for i, one := range s {
+			if err := one.Validate(); err != nil {
+				errs = append(errs, fmt.Errorf("settings[%d]: %w", i, err))
+			}
+		}
+	}
+	if c.ClickWait < time.Second || c.ClickWait > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("click-wait: %v: want 1s to 24h", c.ClickWait))
+	}
+	if c.ConversionWait < time.Minute || c.ConversionWait > 90*24*time.Hour {
+		errs = append(errs, fmt.Errorf("conversion-wait: %v: want 1m to 90 days", c.ConversionWait))
+	}
+	if !(c.Keep > 0 && c.Keep <= 1) {
+		errs = append(errs, errors.New("keep: want more than 0, at most 1"))
+	}
+	if c.MaxOpen < 1000 || c.MaxOpen > 1<<26 {
+		errs = append(errs, fmt.Errorf("max-open: %d: want 1000 to %d", c.MaxOpen, 1<<26))
+	}
+	return errors.Join(errs...)
+}
+
+// Learner learns a [Model] from what happens, event by event, in the order of
+// the log: each impression that comes back with its features is an example of
+// a click, once it has waited long enough, and each click one of a conversion. It begins with a model that is known already and adds to it.
+//
+// Conversions come days after their click. Each click is learned from at once
+// as one without a conversion, and the conversion as one more example when it
+// comes (Ktena et al., Addressing Delayed Feedback, 2019). What is learned so
+// is q = p/(1+p), and so its odds are the rate p.
+//
+// A Learner is for one goroutine. It has no clock: time is that of the events.
+type Learner struct {
+	cfg                 LearnerConfig
+	base                *Model
+	clicks, conversions *course
+
+	open    queue               // impressions that may yet be clicked
+	clicked queue               // clicks that may yet convert
+	early   map[rtb.BidID]int64 // clicks that came before their impression
+	orders  map[rtb.CampaignID]*orders
+	lags    lags
+
+	now      int64  // of the last event, Unix seconds
+	position uint64 // of the last batch
+	stats    LearnerStats
+	hashes   []uint32
+
+	// Labelled, when set, is told of each impression once it is known whether it
+	// was clicked, before it is learned from.
+	Labelled func(*Lesson)
+}
+
+// LearnerStats say what a Learner has seen.
+type LearnerStats struct {
+	Impressions, Clicks, Conversions uint64 // that were learned from
+	Unscored                         uint64 // impressions without features
+	Unmatched                        uint64 // clicks and conversions without an impression or click that waits
+	Crowded                          uint64 // impressions and clicks that did not wait to the end, for there were too many
+}
+
+// NewLearner starts from base, which must not be nil.
+func NewLearner(cfg LearnerConfig, base *Model) (*Learner, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	l := &Learner{
+		cfg: cfg, base: base,
+		early:  map[rtb.BidID]int64{},
+		orders: map[rtb.CampaignID]*orders{},
+		lags:   newLags(),
+	}
+	l.open.most, l.clicked.most = cfg.MaxOpen, cfg.MaxOpen
+	var err error
+	if l.clicks, err = newCourse(cfg, cfg.Clicks, base.Clicks, cfg.Keep); err != nil {
+		return nil, err
+	}
+	if l.conversions, err = newCourse(cfg, cfg.Conversions, base.Conversions, 1); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Position is that of the last batch that was applied.
+func (l *Learner) Position() uint64 { return l.position }
+
+// Stats are what it has seen so far.
+func (l *Learner) Stats() LearnerStats { return l.stats }
+
+// Open is how many impressions wait for a click.
+func (l *Learner) Open() int { return l.open.len() }
+
+// Apply learns from the batch at a position of the log. A batch that was
+// applied before changes nothing.
+func (l *Learner) Apply(position uint64, batch []rtb.Event) error {
+	if position <= l.position {
+		return nil
+	}
+	for i := range batch {
+		l.take(&batch[i])
+	}
+	l.position = position
+	return nil
+}
+
+func (l *Learner) take(e *rtb.Event) {
+	if t := e.Time.Unix(); t > l.now && !e.Time.IsZero() {
+		l.now = t
+		l.expire()
+	}
+	switch e.Type {
+	case rtb.EventView:
+		l.shown(e)
+	case rtb.EventClick:
+		l.click(e)
+	case rtb.EventConversion:
+		l.convert(e)
+	}
+}
+
+// shown has an impression wait for its click.
+func (l *Learner) shown(e *rtb.Event) {
+	if e.Features.Count == 0 {
+		l.stats.Unscored++
+		return
+	}
+	if l.open.find(e.Bid) != nil || l.clicked.find(e.Bid) != nil {
+		return // a repeat
+	}
+	lesson := lessonOf(e)
+	if old, crowded := l.open.push(lesson); crowded {
+		l.stats.Crowded++
+		l.learnClick(&old)
+	}
+	if _, was := l.early[e.Bid]; was {
+		delete(l.early, e.Bid)
+		l.click(e)
+	}
+}
+
+// expire learns from those that have waited long enough.
+func (l *Learner) expire() {
+	for {
+		first := l.open.first()
+		if first == nil || first.Time+int64(l.cfg.ClickWait/time.Second) > l.now {
+			break
+		}
+		lesson := l.open.pop()
+		l.learnClick(&lesson)
+	}
+	for {
+		first := l.clicked.first()
+		if first == nil || first.Time+int64(l.cfg.ConversionWait/time.Second) > l.now {
+			return
+		}
+		l.clicked.pop()
+	}
+}
+
+// maxEarly bounds what clicks that come before their impression take.
+const maxEarly = 10_000
+
+func (l *Learner) click(e *rtb.Event) {
+	shown := l.open.find(e.Bid)
+	if shown == nil {
+		// The pixel and the click come over different connections.
+		if l.clicked.find(e.Bid) == nil {
+			if len(l.early) >= maxEarly {
+				l.stats.Unmatched += uint64(len(l.early))
+				clear(l.early)
+			}
+			l.early[e.Bid] = l.now
+		}
+		return
+	}
+	if shown.Clicked {
+		return // a repeat
+	}
+	shown.Clicked = true
+
+	// Without a conversion, until there is one.
+	lesson := *shown
+	lesson.Time = l.now
+	l.hashes = lesson.Features.Append(l.hashes[:0])
+	l.conversions.learn(l.hashes, false)
+	l.lags.click(&lesson)
+	if _, crowded := l.clicked.push(lesson); crowded {
+		l.stats.Crowded++
+	}
+}
+
+func (l *Learner) learnClick(lesson *Lesson) {
+	l.stats.Impressions++
+	if lesson.Clicked {
+		l.stats.Clicks++
+	}
+	if l.Labelled != nil {
+		l.Labelled(lesson)
+	}
+	l.hashes = lesson.Features.Append(l.hashes[:0])
+	p := l.clicks.learn(l.hashes, lesson.Clicked)
+	l.clicks.correct(uint32(lesson.Campaign), p, lesson.Clicked)
+}
+
+// convert learns from the first conversion of a click. More of them count for
+// what an order is worth.
+func (l *Learner) convert(e *rtb.Event) {
+	l.order(e)
+	lesson, ok := l.clicked.remove(e.Bid)
+	if !ok {
+		l.stats.Unmatched++
+		return
+	}
+	l.stats.Conversions++
+	l.hashes = lesson.Features.Append(l.hashes[:0])
+	l.conversions.learn(l.hashes, true)
+	l.lags.convert(&lesson, l.now-lesson.Time)
+}
+
+// orders are the conversions of one campaign, older ones counting less.
+type orders struct{ Count, Sum float64 }
+
+const orderLife = 500 // conversions
+
+func (l *Learner) order(e *rtb.Event) {
+	if e.Value <= 0 {
+		return
+	}
+	for _, campaign := range [...]rtb.CampaignID{e.Campaign, 0} {
+		o := l.orders[campaign]
+		if o == nil {
+			o = new(orders)
+			l.orders[campaign] = o
+		}
+		o.Count = o.Count*(1-1.0/orderLife) + 1
+		o.Sum = o.Sum*(1-1.0/orderLife) + float64(e.Value)
+		if campaign == 0 {
+			break
+		}
+	}
+}
+
+// Model is what has been learned so far. It does not change any more.
+func (l *Learner) Model() *Model {
+	m := &Model{
+		Clicks:      l.clicks.model(),
+		Conversions: l.conversions.model(),
+		ClickRatio:  l.clicks.calibrator.Table(),
+		Orders:      make(map[rtb.CampaignID]rtb.Money, len(l.orders)),
+	}
+	m.ConversionRatio = l.lags.table(l.now, func(f *rtb.Features) float64 {
+		l.hashes = f.Append(l.hashes[:0])
+		return odds(m.Conversions.bias + m.Conversions.sum(l.hashes))
+	})
+	for campaign, o := range l.orders {
+		m.Orders[campaign] = rtb.Money(math.Round(o.Sum / o.Count))
+	}
+	return m
+}
+
+// Refit fits the corrections anew; do so now and then, such as once a night.
+func (l *Learner) Refit() { l.clicks.calibrator.Refit() }
+
+// Metrics are those of the predictions of clicks, each made before it was
+// learned from, corrected as bids are.
+func (l *Learner) Metrics() Metrics { return l.clicks.score.Metrics() }

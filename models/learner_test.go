@@ -1,0 +1,227 @@
+package models
+
+import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"bidwell/rtb"
+)
+
+// shop is a market with a hidden truth: who clicks what, and who then buys.
+type shop struct {
+	*rand.Rand
+	seed     uint64
+	now      time.Time
+	bids     uint64
+	position uint64
+	delay    func() time.Duration // from a click to its conversion
+	waiting  []rtb.Event          // conversions to come
+	batch    []rtb.Event
+
+	clickRate, buyRate float64 // sums of the truth
+}
+
+func newShop(seed uint64) *shop {
+	s := &shop{Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, now: noon}
+	s.delay = func() time.Duration { return time.Duration(s.ExpFloat64() * float64(6*time.Hour)) }
+	return s
+}
+
+func (s *shop) weight(field, value uint64) float64 {
+	d := rand.New(rand.NewPCG(s.seed, mix(field*key1, value^key0)))
+	return d.NormFloat64()
+}
+
+// impression is one that was shown, with its features and the truth about it.
+func (s *shop) impression(campaign rtb.CampaignID) (e rtb.Event, click, buy float64) {
+	x, y := -4.5, -3.0
+	var hashes []uint32
+	for field := uint64(1); field <= 8; field++ {
+		value := uint64(s.ExpFloat64() * 8)
+		hashes = append(hashes, fold(mix(field*key1, value^key0)))
+		x += .4 * s.weight(field, value)
+		y += .3 * s.weight(field+100, value)
+	}
+	s.bids++
+	e = rtb.Event{Type: rtb.EventView, Time: s.now, Made: s.now, Campaign: campaign, CTR: .01}
+	binary.LittleEndian.PutUint64(e.Bid[:], s.bids)
+	e.Features.Set(hashes)
+	return e, sigmoid(x), sigmoid(y)
+}
+
+// play shows n impressions, one a second, and has l learn of them and of what
+// they lead to.
+func (s *shop) play(t *testing.T, l *Learner, n int) {
+	t.Helper()
+	for range n {
+		s.now = s.now.Add(time.Second)
+		e, click, buy := s.impression(1)
+		s.batch = append(s.batch, e)
+		s.clickRate += click
+		if s.Float64() < click {
+			c := rtb.Event{Type: rtb.EventClick, Time: s.now.Add(time.Second), Bid: e.Bid, Campaign: e.Campaign}
+			s.batch = append(s.batch, c)
+			s.buyRate += buy
+			if s.Float64() < buy {
+				c.Type, c.Time, c.Value = rtb.EventConversion, c.Time.Add(s.delay()), 50*rtb.Unit
+				s.waiting = append(s.waiting, c)
+			}
+		}
+		s.waiting = slices.DeleteFunc(s.waiting, func(c rtb.Event) bool {
+			due := !c.Time.After(s.now)
+			if due {
+				s.batch = append(s.batch, c)
+			}
+			return due
+		})
+		if len(s.batch) > 100 {
+			s.flush(t, l)
+		}
+	}
+	s.flush(t, l)
+}
+
+func (s *shop) flush(t *testing.T, l *Learner) {
+	t.Helper()
+	s.position++
+	if err := l.Apply(s.position, s.batch); err != nil {
+		t.Fatal(err)
+	}
+	s.batch = s.batch[:0]
+}
+
+func testLearner(t testing.TB, change func(*LearnerConfig)) *Learner {
+	t.Helper()
+	cfg := DefaultLearner()
+	cfg.Bits = MinBits
+	if change != nil {
+		change(&cfg)
+	}
+	base, err := Prior(MinBits, .01)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := NewLearner(cfg, &Model{Clicks: base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// judge compares what m predicts with the truth about impressions that it has
+// not seen.
+func (s *shop) judge(m *Model) (clicks, conversions, fit float64) {
+	var p, truth, q, buys, loss, best float64
+	for range 20_000 {
+		e, click, buy := s.impression(1)
+		hashes := e.Features.Append(nil)
+		c := m.ClickRate(1, hashes)
+		p, truth = p+c, truth+click
+		q, buys = q+click*m.ConversionRate(1, hashes), buys+click*buy
+		loss -= click*math.Log(c) + (1-click)*math.Log1p(-c)
+		best -= click*math.Log(click) + (1-click)*math.Log1p(-click)
+	}
+	return p / truth, q / buys, (loss - best) / best
+}
+
+func TestLearnerFindsTheTruth(t *testing.T) {
+	for _, keep := range []float64{1, .2} {
+		l := testLearner(t, func(cfg *LearnerConfig) { cfg.Keep = keep })
+		s := newShop(3)
+		_, _, before := s.judge(l.Model())
+		s.play(t, l, 150_000)
+		m := l.Model()
+		clicks, conversions, after := s.judge(m)
+		if clicks < .9 || clicks > 1.1 {
+			t.Errorf("keep %v: predicts %.3f of the clicks", keep, clicks)
+		}
+		if conversions < .75 || conversions > 1.3 {
+			t.Errorf("keep %v: predicts %.3f of the conversions", keep, conversions)
+		}
+		if after > before/2 {
+			t.Errorf("keep %v: log loss is %.4f above the best, and was %.4f before", keep, after, before)
+		}
+		if got := m.Order(1); got != 50*rtb.Unit || m.Order(2) != got {
+			t.Errorf("an order is worth %v", got)
+		}
+		stats := l.Stats()
+		if stats.Clicks < 1000 || stats.Conversions < 40 || stats.Crowded+stats.Unmatched+stats.Unscored != 0 {
+			t.Errorf("stats %+v", stats)
+		}
+	}
+}
+
+// With conversions that take days the last clicks have hardly any: that must
+// not look like a bad click.
+func TestLateConversionsCount(t *testing.T) {
+	l := testLearner(t, func(cfg *LearnerConfig) { cfg.ClickWait = time.Minute })
+	s := newShop(5)
+	s.delay = func() time.Duration { return time.Duration(s.ExpFloat64() * float64(20*time.Hour)) }
+	s.play(t, l, 200_000)
+	if _, conversions, _ := s.judge(l.Model()); conversions < .75 || conversions > 1.3 {
+		t.Errorf("predicts %.3f of the conversions", conversions)
+	}
+	hour, week := l.Maturity(1, 3600), l.Maturity(1, 7*24*3600)
+	if hour > .12 || week < .9 {
+		t.Errorf("%.3f of the conversions come within an hour, %.3f within a week", hour, week)
+	}
+}
+
+// What happens to one impression, in every order in which it may be told.
+func TestLabels(t *testing.T) {
+	type told struct {
+		kind rtb.EventType
+		at   time.Duration
+	}
+	const view, click, buy, tick = rtb.EventView, rtb.EventClick, rtb.EventConversion, rtb.EventWin
+	tests := []struct {
+		name string
+		told []told
+		want LearnerStats
+		open int
+	}{
+		{"waits", []told{{view, 0}, {tick, 4 * time.Minute}}, LearnerStats{}, 1},
+		{"clicked and waits", []told{{view, 0}, {click, 1}, {tick, 4 * time.Minute}}, LearnerStats{}, 1},
+		{"not clicked", []told{{view, 0}, {tick, 5 * time.Minute}}, LearnerStats{Impressions: 1}, 0},
+		{"clicked", []told{{view, 0}, {click, time.Minute}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
+		{"clicked once", []told{{view, 0}, {click, 1}, {click, 2}, {view, 3}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
+		{"click first", []told{{click, 0}, {view, 1}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
+		{"shown twice", []told{{view, 0}, {view, 1}, {tick, time.Hour}}, LearnerStats{Impressions: 1}, 0},
+		{"bought", []told{{view, 0}, {click, 1}, {buy, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Conversions: 1}, 0},
+		{"bought twice", []told{{view, 0}, {click, 1}, {buy, 2}, {buy, 3}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Conversions: 1, Unmatched: 1}, 0},
+		{"bought too late", []told{{view, 0}, {click, 1}, {buy, 31 * 24 * time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Unmatched: 1}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l, s := testLearner(t, nil), newShop(1)
+			e, _, _ := s.impression(1)
+			for i, what := range tt.told {
+				e.Type, e.Time = what.kind, s.now.Add(what.at)
+				for range 2 { // a batch that comes again changes nothing
+					if err := l.Apply(uint64(i+1), []rtb.Event{e}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if l.Stats() != tt.want || l.Open() != tt.open {
+				t.Errorf("stats %+v and %d open, want %+v and %d", l.Stats(), l.Open(), tt.want, tt.open)
+			}
+		})
+	}
+}
+
+func TestTheOldestMakesRoom(t *testing.T) {
+	l, s := testLearner(t, func(cfg *LearnerConfig) { cfg.MaxOpen = 1000 }), newShop(1)
+	for range 5000 {
+		e, _, _ := s.impression(1)
+		s.batch = append(s.batch, e)
+	}
+	s.flush(t, l)
+	if got := l.Stats(); got.Crowded != 4000 || got.Impressions != 4000 || l.Open() != 1000 {
+		t.Errorf("stats %+v, %d open", got, l.Open())
+	}
+}
