@@ -150,6 +150,9 @@ func (s *Server) apply(ctx context.Context, texts []json.RawMessage, dryRun bool
 	err := s.docs.Update(ctx, func(ctx context.Context) error {
 		for i := range list {
 			a := &list[i]
+			if err := s.succeed(ctx, a.id, a.doc, a.c); err != nil {
+				return err
+			}
 			stored, how, err := s.store(ctx, a.kind, a.id, a.doc)
 			if err != nil {
 				return err

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,12 +86,6 @@ func (r *compilation) documents(ctx context.Context) (err error) {
 	if r.creatives, err = readAll(ctx, r, creatives, r.last.creatives, func(c *Creative) reference { return reference{advertisers, c.Advertiser} }); err != nil {
 		return err
 	}
-	r.ads = make(map[string]ad, len(r.last.ads))
-	for id, a := range r.last.ads {
-		if !r.changed[reference{creatives, id}] {
-			r.ads[id] = a
-		}
-	}
 	r.segments = make(map[string]rtb.SegmentID, len(r.last.segments))
 	err = eachOf(ctx, r.compiler.docs, segments, func(id string, number uint32, _ uint64, _ []byte) error {
 		r.segments[id] = rtb.SegmentID(number)
@@ -100,7 +95,27 @@ func (r *compilation) documents(ctx context.Context) (err error) {
 		return nil
 	})
 	gone(r, segments, r.last.segments, r.segments)
+	r.keepAds()
 	return err
+}
+
+// keepAds takes over the ads that were made of what has not changed. A creative
+// changes with the segments that its products are for.
+func (r *compilation) keepAds() {
+	r.ads = make(map[string]ad, len(r.last.ads))
+	for id, a := range r.last.ads {
+		at := reference{creatives, id}
+		if doc := r.creatives[id].doc; doc != nil && !r.changed[at] {
+			doc.refer(func(_, kind, to string) {
+				if kind == segments && r.changed[reference{kind, to}] {
+					r.changed[at] = true
+				}
+			})
+		}
+		if !r.changed[at] {
+			r.ads[id] = a
+		}
+	}
 }
 
 // gone notes what is no longer there.
@@ -239,6 +254,7 @@ func (r *compilation) addCreatives(l *LineItem, owner *Advertiser, item *rtb.Lin
 			continue
 		}
 		item.Creatives = append(item.Creatives, *a.made)
+		item.Creatives[len(item.Creatives)-1].Weight = l.Weights[id]
 	}
 	if len(item.Creatives) == 0 {
 		return errors.New("has no creative that may be shown")
@@ -252,7 +268,7 @@ func (r *compilation) ad(doc *Creative, owner *Advertiser) ad {
 		return a
 	}
 	a := ad{made: new(doc.compile(owner))}
-	err := r.compiler.answer(a.made)
+	err := cmp.Or(r.compiler.answer(a.made), r.productSegments(doc, a.made))
 	if err == nil && len(a.made.Advertisers) == 0 {
 		err = errors.New("neither it nor its advertiser has a domain to answer as adomain")
 	}
@@ -261,6 +277,20 @@ func (r *compilation) ad(doc *Creative, owner *Advertiser) ad {
 	}
 	r.ads[doc.ID] = a
 	return a
+}
+
+// productSegments says of the products of a creative whom they are for.
+func (r *compilation) productSegments(doc *Creative, made *rtb.Creative) error {
+	for i := range made.Products {
+		for _, id := range doc.Products[i].Segments {
+			number, ok := r.segments[id]
+			if !ok {
+				return fmt.Errorf("segment %s does not exist", id)
+			}
+			made.Products[i].Segments = append(made.Products[i].Segments, number)
+		}
+	}
+	return nil
 }
 
 // zone is the same pointer for the same name.

@@ -77,6 +77,45 @@ func TestCompileLineItem(t *testing.T) {
 	}
 }
 
+func TestCompileRotation(t *testing.T) {
+	s := start(t, nil)
+	s.seed()
+	s.want(201, "PUT", "/v1/creatives/other", banner)
+	s.want(201, "PUT", "/v1/creatives/shop", `{"advertiser": "acme", "type": "native", "title": "{PRODUCT_TITLE}", "click_url": "https://acme-shoes.example/",
+		"products": [{"id": "a", "title": "A", "price": "1 EUR", "image": "https://cdn.example/a.png", "url": "https://acme-shoes.example/a", "segments": ["runners", "bought-30d"]}, {"id": "b", "title": "B"}]}`)
+	for _, tt := range []struct {
+		body     string
+		rotation rtb.Rotation
+		repeat   bool
+		weights  []uint16
+	}{
+		{``, rtb.RotateOptimize, false, []uint16{0, 0, 0}},
+		{`, "rotation": "even"`, rtb.RotateEven, false, []uint16{0, 0, 0}},
+		{`, "rotation": "weighted", "weights": {"other": 1000, "banner-300x250": 2}`, rtb.RotateWeighted, false, []uint16{2, 1000, 0}},
+		{`, "rotation": "sequence", "sequence_repeat": true`, rtb.RotateSequence, true, []uint16{0, 0, 0}},
+	} {
+		s.want(201, "PUT", "/v1/line-items/rotating", `{"campaign": "spring", "name": "x", "goal": {"type": "cpm", "value": "1"}, "creatives": ["banner-300x250", "other", "shop"]`+tt.body+`}`)
+		_, items := compile(t, s.docs)
+		item := items[0]
+		var weights []uint16
+		for _, c := range item.Creatives {
+			weights = append(weights, c.Weight)
+		}
+		if item.Key != "rotating" || item.Rotation != tt.rotation || item.Repeat != tt.repeat || !slices.Equal(weights, tt.weights) {
+			t.Errorf("%s: %v, repeat %t, weights %v; want %v, %t, %v", tt.body, item.Rotation, item.Repeat, weights, tt.rotation, tt.repeat, tt.weights)
+		}
+		want := []rtb.Product{
+			{ID: "a", Title: "A", Price: "1 EUR", Image: "https://cdn.example/a.png", URL: "https://acme-shoes.example/a", Segments: []rtb.SegmentID{1, 2}},
+			{ID: "b", Title: "B"},
+		}
+		if got := item.Creatives[2].Products; !reflect.DeepEqual(got, want) {
+			t.Errorf("products %+v, want %+v", got, want)
+		}
+		s.want(204, "DELETE", "/v1/line-items/rotating", "")
+	}
+	s.want(409, "DELETE", "/v1/segments/runners", "") // a product is for them
+}
+
 // show is a line item as text in which equal instants are equal and an empty
 // list is none.
 func show(item rtb.LineItem) string {

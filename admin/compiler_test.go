@@ -39,15 +39,16 @@ func TestCompileWhatChanged(t *testing.T) {
 			return fmt.Sprintf(`{"advertiser": "%s", "name": "x", "status": "%s", "limits": {"clicks": {"total": %s}}}`, pick(t, "1", "2"), status(t), pick(t, "1", "2", "-1"))
 		},
 		"creatives": func(t *rapid.T) string {
-			return fmt.Sprintf(`{"advertiser": "%s", "type": "native", "title": "%s", "status": "%s", "click_url": "https://a.example/"}`, pick(t, "1", "2"), pick(t, "good", "fine", "bad"), status(t))
+			return fmt.Sprintf(`{"advertiser": "%s", "type": "native", "title": "%s", "status": "%s", "click_url": "https://a.example/", "products": [%s]}`, pick(t, "1", "2"), pick(t, "good", "fine", "bad"), status(t),
+				pick(t, "", `{"id": "p", "title": "x", "segments": ["1"]}`, `{"id": "p", "title": "x"}, {"id": "q", "title": "y", "segments": ["2", "3"]}`))
 		},
 		"segments": func(t *rapid.T) string { return `{"name": "x"}` },
 		"deals": func(t *rapid.T) string {
 			return fmt.Sprintf(`{"deal": "%s", "exchange": "%s"}`, pick(t, "d", "e"), pick(t, "", "one", "two"))
 		},
 		"line-items": func(t *rapid.T) string {
-			return fmt.Sprintf(`{"campaign": "%s", "name": "x", "status": "%s", "goal": {"type": "cpm", "value": "%s"}, "creatives": ["%s", "%s"], "targeting": {"segments": {"any": ["%s"]}, "inventory": {"deals": [%s], "exchanges": [%s]}}}`,
-				pick(t, "1", "2"), status(t), pick(t, "1", "2", "none"), pick(t, "1", "2"), "3", pick(t, "1", "2", "3"), pick(t, "", "", `"1"`, `"2"`), pick(t, "", "", `"one"`, `"two"`))
+			return fmt.Sprintf(`{"campaign": "%s", "name": "x", "status": "%s", "goal": {"type": "cpm", "value": "%s"}, "creatives": ["%s", "%s"], %s "targeting": {"segments": {"any": ["%s"]}, "inventory": {"deals": [%s], "exchanges": [%s]}}}`,
+				pick(t, "1", "2"), status(t), pick(t, "1", "2", "none"), pick(t, "1", "2"), "3", pick(t, "", `"rotation": "weighted", "weights": {"3": 7},`, `"rotation": "sequence", "sequence_repeat": true,`), pick(t, "1", "2", "3"), pick(t, "", "", `"1"`, `"2"`), pick(t, "", "", `"one"`, `"two"`))
 		},
 	}
 	kinds := slices.Sorted(maps.Keys(bodies))

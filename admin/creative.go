@@ -28,7 +28,7 @@ type Creative struct {
 	Language   string   `json:"language,omitempty" doc:"ISO 639-1; empty when it has no words"`
 	API        []int    `json:"api,omitempty" maxItems:"16" doc:"OpenRTB list \"API frameworks\" that it needs, 1 to 63"`
 
-	HTML  string `json:"html,omitempty" maxLength:"65536" doc:"Banner: own markup instead of a picture. Macros: {CLICK_URL} {CLICK_TRACKER} {CACHE_BUSTER}"`
+	HTML  string `json:"html,omitempty" maxLength:"65536" doc:"Banner: own markup instead of a picture. Macros: {CLICK_URL} {CLICK_TRACKER} {CACHE_BUSTER}, and with products {PRODUCT_TITLE} {PRODUCT_PRICE} {PRODUCT_IMAGE} {PRODUCT_URL}"`
 	Image string `json:"image,omitempty" maxLength:"2048" doc:"Banner: address of the picture"`
 	Mime  string `json:"mime,omitempty" maxLength:"64" doc:"Banner: media type of the picture where its address does not tell" example:"image/png"`
 
@@ -50,6 +50,18 @@ type Creative struct {
 	Bundle   string   `json:"bundle,omitempty" maxLength:"200" doc:"Store id of the advertised app"`
 	DSA      DSA      `json:"dsa,omitzero" doc:"Who is behind the ad, for requests that demand it"`
 	Expiry   Duration `json:"expiry,omitempty" doc:"How long a bid with it may still be shown; the exchange's default when empty"`
+
+	Products []Product `json:"products,omitempty" maxItems:"200" doc:"Makes it a template: it is shown with one of these, chosen by the user's segments. {PRODUCT_TITLE} and {PRODUCT_PRICE} may stand in html and in all texts, {PRODUCT_IMAGE} and {PRODUCT_URL} in html, and {PRODUCT_IMAGE} as the url of a picture. All clicks lead to the product. There are no macros about people"`
+}
+
+// Product is an item of a product feed.
+type Product struct {
+	ID       string   `json:"id" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9][A-Za-z0-9._-]*$" patternDescription:"letters, digits, dots, dashes and underscores" doc:"Of the feed; stands in the address that counts its clicks" example:"shoe-4711"`
+	Title    string   `json:"title" minLength:"1" maxLength:"200"`
+	Price    string   `json:"price,omitempty" maxLength:"50" example:"79 EUR"`
+	Image    string   `json:"image,omitempty" maxLength:"2048" doc:"Address of a picture"`
+	URL      string   `json:"url,omitempty" maxLength:"2048" doc:"Landing page, with the macros of click_url; that of the creative when empty"`
+	Segments []string `json:"segments,omitempty" maxItems:"16" doc:"Shown to users in any of these; to users in none of the segments of any product when empty"`
 }
 
 // MediaFile is one encoding of a video or an audio ad.
@@ -77,6 +89,11 @@ type DSA struct {
 
 func (k *Creative) refer(each func(field, kind, id string)) {
 	each("advertiser", advertisers, k.Advertiser)
+	for i := range k.Products {
+		for j, id := range k.Products[i].Segments {
+			each(fmt.Sprintf("products[%d].segments[%d]", i, j), segments, id)
+		}
+	}
 }
 
 var mediaNames = map[string]rtb.Media{"banner": rtb.Banner, "video": rtb.Video, "audio": rtb.Audio, "native": rtb.Native}
@@ -108,6 +125,34 @@ func (k *Creative) check(c *checker) {
 	}
 	known(c, "type", k.Type, mediaNames)
 	k.checkForeign(c)
+	k.checkProducts(c)
+}
+
+// checkProducts leaves texts and addresses to what makes ads of them.
+func (k *Creative) checkProducts(c *checker) {
+	seen := map[string]bool{}
+	for i := range k.Products {
+		p, field := &k.Products[i], fmt.Sprintf("products[%d]", i)
+		if seen[p.ID] {
+			c.fail(field+".id", p.ID, "is named twice")
+		}
+		seen[p.ID] = true
+		c.url(field+".image", p.Image, false)
+		if p.URL != "" {
+			if _, err := rtb.ParseLanding(p.URL); err != nil {
+				c.fail(field+".url", p.URL, "cannot be a landing page: %v", err)
+			}
+		}
+		c.ids(field+".segments", p.Segments)
+	}
+}
+
+// picture checks the address of a picture, which may be that of a product.
+func (k *Creative) picture(c *checker, field, address string) {
+	if address == "{PRODUCT_IMAGE}" && len(k.Products) > 0 {
+		return
+	}
+	c.url(field, address, true)
 }
 
 func (c *checker) numbers(field string, list []int) {
@@ -178,7 +223,7 @@ func (k *Creative) checkStream(c *checker) {
 		c.fail("height", nil, "width and height go together")
 	}
 	for i := range k.Companions {
-		c.url(fmt.Sprintf("companions[%d].url", i), k.Companions[i].URL, true)
+		k.picture(c, fmt.Sprintf("companions[%d].url", i), k.Companions[i].URL)
 	}
 }
 
@@ -207,10 +252,10 @@ func (k *Creative) checkNative(c *checker) {
 		c.fail("title", nil, "is required for native")
 	}
 	if k.Icon != (Picture{}) {
-		c.url("icon.url", k.Icon.URL, true)
+		k.picture(c, "icon.url", k.Icon.URL)
 	}
 	if k.Main != (Picture{}) {
-		c.url("main.url", k.Main.URL, true)
+		k.picture(c, "main.url", k.Main.URL)
 	}
 	k.checkMediaFiles(c)
 	if len(k.MediaFiles) > 0 && k.Duration == "" {
@@ -276,6 +321,9 @@ func (k *Creative) compile(owner *Advertiser) rtb.Creative {
 	}
 	for _, p := range k.Companions {
 		out.Assets.CompanionOf = append(out.Assets.CompanionOf, p.compile())
+	}
+	for _, p := range k.Products {
+		out.Products = append(out.Products, rtb.Product{ID: p.ID, Title: p.Title, Price: p.Price, Image: p.Image, URL: p.URL})
 	}
 	for _, f := range k.MediaFiles {
 		mime := rtb.ParseMime(f.Mime)

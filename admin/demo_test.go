@@ -48,17 +48,30 @@ func TestDemoServes(t *testing.T) {
 	if _, err := targeting.Build(items); err != nil {
 		t.Errorf("Build: %v", err)
 	}
+	templates := 0
 	formats := map[rtb.Media]bool{} // of line items without targeting
 	for i := range items {
 		checkLineItem(t, &items[i])
 		for _, c := range items[i].Creatives {
-			if !c.Secure || len(c.Answer) == 0 {
-				t.Errorf("creative %s is not secure, or has no answer", c.Key)
+			ads := []*rtb.Creative{&c}
+			if len(c.Products) > 0 {
+				templates, ads = templates+1, nil
+			}
+			for _, p := range c.Products {
+				ads = append(ads, p.Ad)
+			}
+			for _, ad := range ads {
+				if !c.Secure || len(ad.Answer) == 0 {
+					t.Errorf("creative %s %s is not secure, or has no answer", c.Key, ad.Product)
+				}
 			}
 			if show(rtb.LineItem{Targeting: items[i].Targeting}) == show(rtb.LineItem{}) {
 				formats[c.Media] = true
 			}
 		}
+	}
+	if templates == 0 {
+		t.Error("no line item shows a template")
 	}
 	if len(items) < 40 || len(formats) != 4 {
 		t.Errorf("%d line items, formats without targeting %v: want at least 40 and all four", len(items), formats)

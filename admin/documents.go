@@ -60,6 +60,7 @@ const (
 	segments    = "segments"
 	exchanges   = "exchanges"
 	deals       = "deals"
+	experiments = "experiments"
 )
 
 // kind is one kind of document.
@@ -78,6 +79,7 @@ var kinds = []*kind{
 	{creatives, "creative", func() document { return new(Creative) }},
 	{campaigns, "campaign", func() document { return new(Campaign) }},
 	{lineItems, "line-item", func() document { return new(LineItem) }},
+	{experiments, "experiment", func() document { return new(Experiment) }},
 }
 
 // kindOf finds a kind by its name or its noun.
@@ -126,7 +128,17 @@ type Ads struct {
 }
 
 // Ad is one creative.
-type Ad struct{ Key, ClickURL string }
+type Ad struct {
+	Key, ClickURL string
+	Products      []AdProduct
+}
+
+// AdProduct is where a product of a creative leads to; nowhere of its own when
+// URL is empty.
+type AdProduct struct {
+	ID  string `json:"id"`
+	URL string `json:"url"`
+}
 
 // ReadAds reads them all.
 func ReadAds(ctx context.Context, docs Documents) (Ads, error) {
@@ -143,12 +155,13 @@ func ReadAds(ctx context.Context, docs Documents) (Ads, error) {
 			}),
 			eachOf(ctx, docs, creatives, func(id string, number uint32, _ uint64, body []byte) error {
 				var c struct {
-					ClickURL string `json:"click_url"`
+					ClickURL string      `json:"click_url"`
+					Products []AdProduct `json:"products"`
 				}
 				if err := json.Unmarshal(body, &c); err != nil {
 					return fmt.Errorf("read creative %s: %w", id, err)
 				}
-				ads.Creatives[rtb.CreativeID(number)] = Ad{id, c.ClickURL}
+				ads.Creatives[rtb.CreativeID(number)] = Ad{id, c.ClickURL, c.Products}
 				return nil
 			}),
 		)

@@ -61,9 +61,10 @@ func guard(mux *http.ServeMux) http.Handler {
 }
 
 // wrongType reports a body that says it is something other than JSON. Lists of
-// users may be anything.
+// users and files of models may be anything.
 func wrongType(r *http.Request) bool {
-	if r.Method != http.MethodPost && r.Method != http.MethodPut || strings.HasSuffix(r.URL.Path, "/members") || !strings.HasPrefix(r.URL.Path, "/v1/") {
+	streamed := strings.HasSuffix(r.URL.Path, "/members") || r.URL.Path == "/v1/models"
+	if r.Method != http.MethodPost && r.Method != http.MethodPut || streamed || !strings.HasPrefix(r.URL.Path, "/v1/") {
 		return false
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

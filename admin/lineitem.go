@@ -3,6 +3,8 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"bidwell/rtb"
@@ -25,6 +27,10 @@ type LineItem struct {
 	Caps      []Cap     `json:"caps,omitempty" maxItems:"16" doc:"Limits on the impressions that one user sees, in sliding windows. A line item with caps or a min_gap does not bid for users without an identifier"`
 	MinGap    Duration  `json:"min_gap,omitempty" doc:"Least time between two impressions of it for one user" example:"10m"`
 	Creatives []string  `json:"creatives,omitempty" maxItems:"200" doc:"Ids of the creatives it shows"`
+
+	Rotation string            `json:"rotation,omitempty" enum:"optimize,even,weighted,sequence" default:"optimize" doc:"How it chooses among those of its creatives that fit: the one most likely to be clicked, as far as experience tells, each as often as the others, by weights, or the next of their order for each impression of the line item that the user has seen within 30 days. Unknown users get the first of a sequence"`
+	Weights  map[string]uint16 `json:"weights,omitempty" doc:"For the rotation weighted: by id of the creative 1 to 1000; 1 for those that are not named"`
+	Repeat   bool              `json:"sequence_repeat,omitempty" doc:"For the rotation sequence: begins again after the last creative, which stays otherwise"`
 }
 
 // Goal is what the advertiser pays for.
@@ -61,18 +67,46 @@ func (l *LineItem) check(c *checker) {
 	l.checkFees(c)
 	l.Targeting.check(c)
 	for i := range l.Caps {
-		k, field := &l.Caps[i], fmt.Sprintf("caps[%d]", i)
-		known(c, field+".per", k.Per, capScopes)
-		if k.Limit == 0 {
-			c.fail(field+".limit", nil, "must be at least 1")
-		}
-		if k.Window == "" {
-			c.fail(field+".window", nil, "is required")
-		}
-		c.duration(field+".window", k.Window, time.Second, maxWindow)
+		l.Caps[i].check(c, fmt.Sprintf("caps[%d]", i))
 	}
 	c.duration("min_gap", l.MinGap, time.Second, maxWindow)
 	c.ids("creatives", l.Creatives)
+	l.checkRotation(c)
+}
+
+// maxWeight is the highest weight of a creative.
+const maxWeight = 1000
+
+func (l *LineItem) checkRotation(c *checker) {
+	if l.Rotation == "" {
+		l.Rotation = "optimize"
+	}
+	known(c, "rotation", l.Rotation, rotations)
+	if len(l.Weights) > 0 && l.Rotation != "weighted" {
+		c.fail("weights", nil, "belong to the rotation weighted")
+	}
+	for _, id := range slices.Sorted(maps.Keys(l.Weights)) {
+		switch w := l.Weights[id]; {
+		case !slices.Contains(l.Creatives, id):
+			c.fail("weights."+id, nil, "is not among its creatives")
+		case w < 1 || w > maxWeight:
+			c.fail("weights."+id, w, "must be between 1 and %d", maxWeight)
+		}
+	}
+	if l.Repeat && l.Rotation != "sequence" {
+		c.fail("sequence_repeat", l.Repeat, "belongs to the rotation sequence")
+	}
+}
+
+func (k *Cap) check(c *checker, field string) {
+	known(c, field+".per", k.Per, capScopes)
+	if k.Limit == 0 {
+		c.fail(field+".limit", nil, "must be at least 1")
+	}
+	if k.Window == "" {
+		c.fail(field+".window", nil, "is required")
+	}
+	c.duration(field+".window", k.Window, time.Second, maxWindow)
 }
 
 func (g *Goal) check(c *checker) {
@@ -135,6 +169,7 @@ func (r *compilation) lineItem(l *LineItem, campaign *Campaign, owner *Advertise
 		ID: rtb.LineItemID(l.Number), Key: l.ID, Name: l.Name,
 		Campaign: rtb.CampaignID(campaign.Number), CampaignKey: campaign.ID, Advertiser: rtb.AdvertiserID(owner.Number), Seat: owner.Seat,
 		Budgets: l.budgets(campaign), Fees: l.Fees.compile(), Pacing: paces[l.Pacing], Goal: l.Goal.compile(),
+		Rotation: rotations[l.Rotation], Repeat: l.Repeat,
 	}
 	if item.Flight, err = flight(l.Flight, campaign.Flight); err != nil {
 		return item, err
@@ -214,6 +249,9 @@ func (g *Goal) compile() rtb.Goal {
 var (
 	paces     = map[string]rtb.Pacing{"even": rtb.PaceEven, "asap": rtb.PaceASAP, "ahead": rtb.PaceAhead}
 	goals     = map[string]rtb.GoalType{"cpm": rtb.GoalCPM, "cpc": rtb.GoalCPC, "cpa": rtb.GoalCPA, "roas": rtb.GoalROAS}
+	rotations = map[string]rtb.Rotation{
+		"optimize": rtb.RotateOptimize, "even": rtb.RotateEven, "weighted": rtb.RotateWeighted, "sequence": rtb.RotateSequence,
+	}
 	capScopes = map[string]rtb.CapScope{
 		"line-item": rtb.CapLineItem, "campaign": rtb.CapCampaign, "advertiser": rtb.CapAdvertiser, "creative": rtb.CapCreative,
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 
+	"bidwell/models"
 	"bidwell/rtb"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -87,6 +88,9 @@ func (s *Server) save(ctx context.Context, k *kind, id string, body []byte, want
 			return err
 		}
 		d.head().ID = id
+		if err := s.succeed(ctx, id, d, c); err != nil {
+			return err
+		}
 		if err := s.inspect(ctx, id, d, c); err != nil {
 			return err
 		}
@@ -146,6 +150,9 @@ func (s *Server) store(ctx context.Context, k *kind, id string, d document) (doc
 			return nil, "", err
 		}
 	}
+	if _, err := models.ArmID(number, 0); k.name == experiments && err != nil {
+		return nil, "", huma.Error409Conflict(err.Error())
+	}
 	*stored.head() = Head{ID: id, Number: number, Version: version}
 	return stored, how, nil
 }
@@ -180,6 +187,8 @@ func (s *Server) inspect(ctx context.Context, id string, d document, c *checker)
 		}
 	case *LineItem:
 		return s.inspectCreatives(ctx, d, c)
+	case *Experiment:
+		return s.inspectExperiment(ctx, id, d, c)
 	case *Creative:
 		var owner Advertiser
 		if err := s.get(ctx, advertisers, d.Advertiser, &owner); err != nil {

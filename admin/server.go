@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"bidwell/models"
 	"bidwell/pacing"
 	"bidwell/rtb"
 
@@ -28,6 +29,7 @@ type Config struct {
 	MaxBody   int64 // of a document, in bytes
 	MaxApply  int64 // of POST /v1/apply, in bytes
 	MaxUpload int64 // of an audience as it is sent, in bytes
+	MaxModel  int64 // of the file of a model, in bytes
 
 	// DrainWait bounds how long Serve waits for requests when it stops.
 	DrainWait time.Duration
@@ -40,6 +42,7 @@ func DefaultConfig() Config {
 		MaxBody:   1 << 20,
 		MaxApply:  16 << 20,
 		MaxUpload: 4 << 30,
+		MaxModel:  512 << 20,
 		DrainWait: 10 * time.Second,
 	}
 }
@@ -50,8 +53,8 @@ func (c Config) Validate() error {
 	if err := loopback(c.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("listen: %w", err))
 	}
-	if c.MaxBody <= 0 || c.MaxApply <= 0 || c.MaxUpload <= 0 {
-		errs = append(errs, errors.New("max-body, max-apply, max-upload: must be positive"))
+	if c.MaxBody <= 0 || c.MaxApply <= 0 || c.MaxUpload <= 0 || c.MaxModel <= 0 {
+		errs = append(errs, errors.New("max-body, max-apply, max-upload, max-model: must be positive"))
 	}
 	if c.DrainWait <= 0 {
 		errs = append(errs, errors.New("drain-wait: must be positive"))
@@ -106,6 +109,8 @@ type Parts struct {
 	// Discrepancies are what the notices say of every line item through every
 	// exchange.
 	Discrepancies func(context.Context) ([]pacing.Tally, error)
+	// Models are the versions of the models that bids are priced by.
+	Models *models.Registry
 	// ValidateExchange checks what a document changes of the profile of an
 	// exchange, or the whole profile of one that is not built in.
 	ValidateExchange func(name string, profile json.RawMessage) error
@@ -120,6 +125,8 @@ type Parts struct {
 	// Answer prepares the markup of a creative and says what is wrong with its
 	// assets.
 	Answer func(*rtb.Creative) error
+	// Now is the bidder's clock; the real one where it is nil.
+	Now func() time.Time
 	// Ready says why traffic should go elsewhere; nil when it may come.
 	Ready func() error
 }
@@ -144,13 +151,16 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Documents == nil {
 		return nil, errors.New("admin: no Documents")
 	}
+	if parts.Now == nil {
+		parts.Now = time.Now
+	}
 	s := &Server{cfg: cfg, parts: parts, docs: parts.Documents, compiler: parts.Compiler}
 	if s.compiler == nil {
 		s.compiler = NewCompiler(parts.Documents, parts.ExchangeID, parts.Answer)
 	}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("bidwell", "1")
-	config.Info.Description = "The control plane of bidwell: advertisers, campaigns, line items, creatives, segments, exchanges and deals. " +
+	config.Info.Description = "The control plane of bidwell: advertisers, campaigns, line items, creatives, segments, exchanges, deals and experiments. " +
 		"Amounts and CPMs are decimal strings in the account currency, times RFC 3339, durations Go style. " +
 		"PUT creates or replaces under the caller's own id; ETag and If-Match carry versions; errors are RFC 9457 problems that name every wrong field."
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", "" // served below, without scripts from elsewhere
@@ -213,12 +223,14 @@ func (s *Server) routes(mux *http.ServeMux) {
 	register[Segment](s, segments)
 	register[Exchange](s, exchanges)
 	register[Deal](s, deals)
+	register[Experiment](s, experiments)
 	s.registerApply()
 	s.registerMembers(mux)
 	s.registerExplain()
 	s.registerPacing()
 	s.registerResume()
 	s.registerDiscrepancies()
+	s.registerModels(mux)
 	s.registerProblems()
 	s.registerDocs(mux)
 

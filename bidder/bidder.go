@@ -27,6 +27,13 @@ type Parts struct {
 	Salt      *[32]byte       // of user hashes
 	Samples   *events.Samples // of the bids, Config.SampleShare of them; nil for none
 	Clock     *Clock
+
+	// Shader lowers bids in first-price auctions; nil begins with nothing known.
+	Shader *models.Shader
+
+	// Creatives is what is known of creatives beside the predictions; nil begins
+	// with nothing.
+	Creatives *models.Creatives
 }
 
 // Bidder decides on bid requests. It is safe for concurrent use.
@@ -63,6 +70,15 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 		return nil, errors.New("bidder: a part is missing")
 	}
 	b := &Bidder{cfg: cfg, Parts: parts, admit: parts.Pacer.Admit}
+	if b.Creatives == nil {
+		b.Creatives = models.NewCreatives()
+	}
+	if b.Shader == nil {
+		var err error
+		if b.Shader, err = models.NewShader(models.DefaultShaderConfig()); err != nil {
+			return nil, err
+		}
+	}
 	if parts.Samples != nil {
 		b.sampled = uint64(cfg.SampleShare * (1 << 32))
 	}
@@ -202,7 +218,11 @@ type offer struct {
 	reason    rtb.NoBid // why it may not be made; BidMade otherwise
 	ctr, cvr  float64
 	value     rtb.Money // of one impression, in the account currency
+	worth     rtb.Money // what it could bid of that now, and does where nothing is shaded
 	price     rtb.Money // what it would bid, in the account currency
+	auction   uint8
+	shading   rtb.Shading
+	at        models.ShadeContext
 }
 
 // Candidates come one at a time, that with the highest ceiling first, and at
@@ -217,9 +237,10 @@ const (
 func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 	s.predicting = nil
 	s.offers = s.offers[:0]
+	s.coin = rand.Uint32()
 	best := b.price(s, imp, -1)
 	for {
-		for (best < 0 || s.offers[best].price < s.matches.Ceiling()) && len(s.offers) < maxCandidates && x.More(&s.matches) {
+		for (best < 0 || s.offers[best].worth < s.matches.Ceiling()) && len(s.offers) < maxCandidates && x.More(&s.matches) {
 			best = b.price(s, imp, best)
 		}
 		if best < 0 {
@@ -251,11 +272,11 @@ func furthest(offers []offer) rtb.NoBid {
 	return reason
 }
 
-// bestOffer is the dearest offer that may be made, the first of equals, or -1.
+// bestOffer is the offer worth most that may be made, the first of equals, or -1.
 func bestOffer(offers []offer) int {
 	best := -1
 	for i := range offers {
-		if offers[i].reason == rtb.BidMade && (best < 0 || offers[i].price > offers[best].price) {
+		if offers[i].reason == rtb.BidMade && (best < 0 || offers[i].worth > offers[best].worth) {
 			best = i
 		}
 	}
@@ -299,12 +320,20 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 		Fees:       c.LineItem.Fees,
 		Currency:   resp.Currency,
 		BilledBy:   billing(s.exchange.Billing),
+		Worth:      o.worth,
+		Floor:      o.at.Floor,
+		Format:     o.at.Format,
+		Auction:    o.auction,
+		Shading:    o.shading,
 	}
 	if len(s.request.Users) > 0 {
 		event.User = s.request.Users[0]
 	}
 	if b.sampled != 0 && s.context.Coin>>32 < b.sampled {
 		event.Type, event.Time, event.Price = rtb.EventBid, s.now, bid.Price
+		if o.auction == firstPrice {
+			event.WinRate = float32(b.Shader.WinRate(o.at, o.worth, o.price))
+		}
 		b.Samples.Offer(&event)
 	}
 	bid.Token = b.seal(s, events.Browser, &event)

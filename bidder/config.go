@@ -43,6 +43,11 @@ type Config struct {
 	// SampleShare is the part of the bids that is kept as samples, 0 to 1.
 	SampleShare float64
 
+	// Explore is what the choice among creatives may give up to learn, as a part
+	// of the clicks that always showing the best known would bring, 0 to 1. What
+	// is paid is by the prediction for the creative that is shown.
+	Explore float64
+
 	// MaxConns is how many connections are served at a time.
 	MaxConns int
 }
@@ -57,6 +62,7 @@ func DefaultConfig() Config {
 		WriteTimeout: 5 * time.Second,
 		IdleTimeout:  150 * time.Second,
 		MaxDelay:     25 * time.Millisecond,
+		Explore:      0.02,
 		MaxConns:     100_000,
 	}
 }
@@ -80,6 +86,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxBody < 1024 {
 		errs = append(errs, errors.New("max-body: must be at least 1024 bytes"))
+	}
+	if !(c.Explore >= 0 && c.Explore <= 1) {
+		errs = append(errs, errors.New("explore: must be from 0 to 1"))
 	}
 	if c.MaxConns < 1 {
 		errs = append(errs, errors.New("max-conns: must be at least 1"))

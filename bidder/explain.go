@@ -150,7 +150,7 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 		if byReason := cmp.Compare(x.reason, y.reason); byReason != 0 {
 			return byReason
 		}
-		return cmp.Compare(y.price, x.price)
+		return cmp.Compare(y.worth, x.worth)
 	})
 	out := make([]rtb.LineItemExplanation, len(s.offers))
 	for i, o := range s.offers {
@@ -166,6 +166,7 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 			PriceCPM: string(o.price.AppendCPM(nil)),
 			Stage:    "bid",
 		}
+		b.explainChoice(s, imp, c, l)
 		if deal := dealOf(imp, c); deal != nil {
 			l.Deal = string(deal.ID.Text())
 		}

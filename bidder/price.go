@@ -14,6 +14,7 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 	for i := len(s.offers); i < len(s.matches.Candidates); i++ {
 		c := &s.matches.Candidates[i]
 		o := offer{candidate: int32(i)}
+		b.choose(s, imp, c, &o)
 		o.value = b.value(s, imp, c, &o)
 		// Of that it bids the part that lets its money last, fees included.
 		b.Pacer.Offer(c.LineItem.Slot)
@@ -23,20 +24,38 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 			o.price = c.LineItem.Fees.Off(rtb.Money(float64(o.value) * part))
 		}
 		floor := max(c.Floor, b.secondsFloor(imp, c), 1)
-		if deal := dealOf(imp, c); deal != nil && auctionOf(&s.request, deal) == fixedPrice {
-			o.price = min(o.price, floor)
+		o.auction = uint8(min(s.request.Auction, fixedPrice))
+		if deal := dealOf(imp, c); deal != nil {
+			if o.auction = uint8(auctionOf(&s.request, deal)); o.auction == fixedPrice {
+				o.price = min(o.price, floor)
+			}
 		}
+		o.worth = o.price
 		switch {
 		case most < floor:
 			o.reason = rtb.BelowFloor
 		case o.price < floor: // its whole value would do, but not the part that its money lasts for
 			o.reason = rtb.PacedOut
-		case best < 0 || o.price > s.offers[best].price:
-			best = len(s.offers)
+		default:
+			b.shade(s, c, &o, floor)
+			if best < 0 || o.worth > s.offers[best].worth {
+				best = len(s.offers)
+			}
 		}
 		s.offers = append(s.offers, o)
 	}
 	return best
+}
+
+// shade lowers the price of an offer in a first-price auction to what past wins
+// and losses say is best.
+func (b *Bidder) shade(s *scratch, c *targeting.Candidate, o *offer, floor rtb.Money) {
+	o.at = models.ShadeContext{
+		Exchange: s.exchange.ID, Format: models.FormatOf(c.Creative.Media, c.Size), Floor: models.FloorBucket(floor),
+	}
+	if o.auction == firstPrice && o.worth > floor {
+		o.price, o.shading = b.Shader.Shade(o.at, o.worth, floor, s.coin)
+	}
 }
 
 // value is what an impression of a candidate is worth to its goal, by what o
@@ -63,14 +82,17 @@ func (b *Bidder) features(s *scratch, imp *rtb.Imp, c *targeting.Candidate) {
 	if s.predicting != imp {
 		s.predicting = imp
 		s.features.Begin(&s.request, imp, &s.user, s.now)
-		b.Predictor.Begin(&s.features)
+		b.Predictor.BeginFor(&s.features, models.Coin(s.request.Users, s.request.ID.Text()))
 	}
 	s.features.Candidate(c.LineItem, c.Creative, c.Size)
 }
 
-// fixedPrice is the auction type of a deal whose floor is its price (OpenRTB
-// 2.6, 3.2.12).
-const fixedPrice = 3
+// Types of auction (OpenRTB 2.6, 3.2.1); with fixedPrice, which is of deals
+// only, the floor is the price (3.2.12).
+const (
+	firstPrice = 1
+	fixedPrice = 3
+)
 
 func auctionOf(req *rtb.Request, deal *rtb.Deal) uint16 {
 	if deal.Auction != 0 {

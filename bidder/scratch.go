@@ -22,9 +22,11 @@ type scratch struct {
 	features models.Features
 	native   nativeFit
 	offers   []offer
+	options  [targeting.MaxFits]models.Option
 	exposed  exposed
 	index    *targeting.Index
 
+	coin       uint32   // of the imp, for shading
 	predicting *rtb.Imp // what features and the predictor have begun
 
 	exchange *exchange.Exchange

@@ -10,6 +10,7 @@ import (
 	"bidwell/bidder/exchange"
 	"bidwell/events"
 	"bidwell/events/track"
+	"bidwell/models"
 	"bidwell/rtb"
 )
 
@@ -26,6 +27,7 @@ func TestTokensOfABid(t *testing.T) {
 		Bid: bid.ID, Node: 77, Exchange: s.exchange.ID, LineItem: 3, Campaign: 44, Advertiser: item.Advertiser, Creative: 1,
 		Media: rtb.Banner, User: s.request.Users[0], Made: testNow.Local(), Cost: item.Fees.On(item.Fees.Off(rtb.FromCPM(5))), Fees: item.Fees,
 		Currency: rtb.Currency{'E', 'U', 'R'}, BilledBy: billing(s.exchange.Billing),
+		Worth: item.Fees.Off(rtb.FromCPM(5)), Format: models.FormatOf(rtb.Banner, rtb.Size{W: 300, H: 250}), Auction: 2,
 	}
 	scored := want
 	scored.Features.Set(s.features.Hashes)

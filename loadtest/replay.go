@@ -38,6 +38,11 @@ type Replay struct {
 	Hold       time.Duration // how long a bid holds its price; zero: the bidder's default, or as long as Late takes
 	Seed       uint64
 
+	// Of first-price auctions.
+	Unshaded bool    // bid all that an impression is worth
+	Feedback string  // FeedbackPrice or FeedbackWinLoss; empty: price
+	Control  float64 // part of the bids that is not shaded
+
 	Bidders int     // each row goes to one of them by chance; zero: one
 	Late    int     // a win or a loss is told so many auctions later, as well as after Delay
 	Losses  string  // told or never; empty: told
@@ -92,6 +97,12 @@ func (r *Replay) Validate() error {
 	if !(r.Drop >= 0 && r.Drop <= 1) || r.Drop > 0 && r.Bidders < 2 {
 		errs = append(errs, errors.New("drop: want a part of the log, 0 to 1, and more than one bidder"))
 	}
+	if !slices.Contains([]string{"", FeedbackPrice, FeedbackWinLoss}, r.Feedback) {
+		errs = append(errs, fmt.Errorf("feedback: %q is neither price nor win-loss", r.Feedback))
+	}
+	if !(r.Control >= 0 && r.Control <= 0.9) {
+		errs = append(errs, errors.New("control: want a part of the bids, 0 to 0.9"))
+	}
 	if r.Log == nil || r.Log.Len() == 0 {
 		errs = append(errs, errors.New("log: no rows"))
 	}
@@ -114,6 +125,8 @@ type waiting struct {
 	made      time.Time
 	won       bool
 	pctr      float64
+	at        int // row
+	outcome   models.Outcome
 }
 
 // replayBidder is one of those that share the budget.
@@ -137,6 +150,8 @@ type replaying struct {
 	queue   []waiting
 	spent   rtb.Money
 	slots   [ReplaySlots]rtb.Money // spent by the end of each
+	shading *shading               // nil where bids are not shaded
+	kinds   map[string]int
 	result  ReplayResult
 }
 
@@ -146,7 +161,7 @@ func (r *Replay) Run(ctx context.Context) (*ReplayResult, error) {
 		return nil, err
 	}
 	start := time.Now()
-	run := replaying{Replay: r}
+	run := replaying{Replay: r, kinds: map[string]int{}}
 	if err := run.prepare(); err != nil {
 		return nil, err
 	}
@@ -196,6 +211,9 @@ func (r *replaying) prepare() error {
 		Budgets: []rtb.Budget{{
 			Account: rtb.LineItemAccount(1, rtb.OfMoney), Total: rtb.Money(r.Budget * r.scale),
 		}},
+	}
+	if err := r.prepareShading(); err != nil {
+		return err
 	}
 	r.books = pacing.NewMemory()
 	r.ledger = pacing.NewLedger(r.books, func(price rtb.Money, _ rtb.Currency) rtb.Money { return price }, func(e *rtb.Event, seen pacing.Kinds) {
@@ -364,6 +382,10 @@ func (r *replaying) auction(ctx context.Context, b *replayBidder, i int, now int
 	value := models.Value(r.item.Goal, l.PCTR[i], 0)
 	bid := rtb.Money(float64(value) * b.Multiplier(slot))
 	made := time.Unix(0, now)
+	var outcome models.Outcome
+	if r.shading != nil && bid > 0 {
+		bid, outcome = r.shade(i, bid)
+	}
 	if bid <= 0 || l.Floor != nil && bid < r.money(l.Floor[i]) {
 		return nil
 	}
@@ -378,7 +400,10 @@ func (r *replaying) auction(ctx context.Context, b *replayBidder, i int, now int
 	}
 	r.result.Bids++
 	b.bids++
-	w := waiting{due: now + int64(r.Delay), row: i + r.Late, bidder: b, bid: bid, made: made, pctr: l.PCTR[i]}
+	w := waiting{due: now + int64(r.Delay), row: i + r.Late, bidder: b, bid: bid, made: made, pctr: l.PCTR[i], at: i, outcome: outcome}
+	if r.shading != nil {
+		r.kinds[outcome.Kind.String()]++
+	}
 	if price := r.money(l.cost(i)); bid >= price {
 		w.won, w.paid = true, price
 		if r.Auction == AuctionFirst {
@@ -428,6 +453,9 @@ func (r *replaying) tell(w *waiting) error {
 	r.now = time.Unix(0, w.due)
 	e := rtb.Event{Type: rtb.EventLoss, LineItem: r.item.ID, Node: w.bidder.Node(), Made: w.made, Time: r.now, Cost: w.bid}
 	binary.LittleEndian.PutUint64(e.Bid[:], r.told)
+	if r.shading != nil {
+		r.shading.learn(r, w, r.now)
+	}
 	if w.won {
 		w.bidder.Count(r.item.Slot, w.pctr, 0)
 	}

@@ -22,6 +22,14 @@ type AuctionLog struct {
 	PCTR  []float64 // the predicted click rate
 	Click []bool    // nil when the log has none
 
+	// Exchange is where each auction was, as a number in the order in which the
+	// log names them, from 1; nil when the log has none.
+	Exchange  []uint8
+	Exchanges []string // the names: that of number n is Exchanges[n-1]
+
+	// Timeless says that the log had no times, and that these are made up.
+	Timeless bool
+
 	OutOfOrder int // rows that are earlier than one before them, and count as simultaneous
 }
 
@@ -29,6 +37,8 @@ const (
 	maxAuctions  = 100_000_000
 	maxLogAmount = 1e12 // of a price or a floor
 	maxRowFields = 1000
+
+	maxLogExchanges = 255
 )
 
 // Len is how many auctions there are.
@@ -79,6 +89,7 @@ func ReadAuctionLog(in io.Reader, progress func(done int)) (*AuctionLog, error) 
 	timeAt, hasTime := columns["time"]
 	floorAt, hasFloor := columns["floor"]
 	clickAt, hasClick := columns["click"]
+	exchangeAt, hasExchange := columns["exchange"]
 	for {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -118,6 +129,13 @@ func ReadAuctionLog(in io.Reader, progress func(done int)) (*AuctionLog, error) 
 				return nil, fmt.Errorf("line %d: click: %q is neither 0 nor 1", line, row[clickAt])
 			}
 		}
+		if hasExchange {
+			n, err := l.exchange(row[exchangeAt])
+			if err != nil {
+				return nil, fmt.Errorf("line %d: exchange: %w", line, err)
+			}
+			l.Exchange = append(l.Exchange, n)
+		}
 		if hasTime {
 			at, err := parseLogTime(row[timeAt])
 			if err != nil {
@@ -137,6 +155,7 @@ func ReadAuctionLog(in io.Reader, progress func(done int)) (*AuctionLog, error) 
 		return nil, errors.New("there is no row but the first")
 	}
 	if !hasTime {
+		l.Timeless = true
 		l.Time = make([]int64, l.Len())
 		for i := range l.Time {
 			l.Time[i] = DefaultStart.Truncate(24*time.Hour).UnixNano() + int64((float64(i)+0.5)/float64(l.Len())*float64(24*time.Hour))
@@ -146,6 +165,19 @@ func ReadAuctionLog(in io.Reader, progress func(done int)) (*AuctionLog, error) 
 		return nil, fmt.Errorf("the rows are of %d days, want at most %d", span/int64(24*time.Hour), maxSpan/(24*time.Hour))
 	}
 	return l, nil
+}
+
+// exchange is the number of a name.
+func (l *AuctionLog) exchange(name string) (uint8, error) {
+	i := slices.Index(l.Exchanges, name)
+	if i < 0 {
+		if len(l.Exchanges) == maxLogExchanges {
+			return 0, fmt.Errorf("%q is one more than %d", name, maxLogExchanges)
+		}
+		l.Exchanges = append(l.Exchanges, strings.Clone(name))
+		i = len(l.Exchanges) - 1
+	}
+	return uint8(i + 1), nil
 }
 
 const maxSpan = 366 * 24 * time.Hour

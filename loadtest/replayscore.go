@@ -34,6 +34,8 @@ type ReplayResult struct {
 	OracleValue float64 `json:"oracle_value"`
 	OracleShare float64 `json:"oracle_share"` // value over the oracle's
 
+	*Surplus // nil without a value
+
 	Bidders      int     `json:"bidders"`
 	BidsByBidder []int   `json:"bids_by_bidder"` // the first is the one that was dropped
 	LateCharges  float64 `json:"late_charges"`   // part of the spend that no lease covered
@@ -103,6 +105,7 @@ func (r *replaying) score(ctx context.Context) error {
 	if res.OracleValue > 0 {
 		res.OracleShare = res.Value / res.OracleValue
 	}
+	r.surplus()
 	return nil
 }
 
@@ -147,11 +150,11 @@ bidders        %d, a bid holds its price for %v
 value          %.6g (sum of pctr), %.4f of the oracle's %.6g
 CPC            %s, %.6g expected
 multiplier     %.6g, of a click worth %.6g
-`,
+%s`,
 		r.Auctions, r.From.Format(time.RFC3339), r.Until.Format(time.RFC3339), r.Bids, r.Wins, r.Clicks,
 		r.Spend, r.Budget, r.Utilisation, r.MaxDeviation, ReplaySlots, r.Overspend, r.LateCharges,
 		r.Bidders, time.Duration(r.HoldSeconds*float64(time.Second)).Round(time.Second),
-		r.Value, r.OracleShare, r.OracleValue, clickCost(r), r.ExpectedCPC, r.Multiplier, r.Worth)
+		r.Value, r.OracleShare, r.OracleValue, clickCost(r), r.ExpectedCPC, r.Multiplier, r.Worth, r.Surplus.text())
 	return err
 }
 

@@ -49,18 +49,18 @@ func (c CalibrationConfig) Validate() error {
 // its own. It is for one goroutine; [Calibrator.Table] is what bidders read.
 type Calibrator struct {
 	cfg  CalibrationConfig
-	data curveData
+	data bendData
 
 	// The curves race, each with a ratio of its own; gain is by how much log
 	// loss one has done better than none, older examples counting less. used
 	// is the one in force.
-	curves [curveKinds]struct {
-		curve
+	curves [bendKinds]struct {
+		bend
 		ratio
 		fitted bool
 		gain   float64
 	}
-	used curveKind
+	used bendKind
 
 	campaigns map[uint32]*ratio
 }
@@ -72,7 +72,7 @@ func NewCalibrator(cfg CalibrationConfig) (*Calibrator, error) {
 	}
 	cfg.keep = math.Exp2(-1 / cfg.HalfLife)
 	c := &Calibrator{cfg: cfg, campaigns: map[uint32]*ratio{}}
-	c.curves[curveNone].fitted = true
+	c.curves[bendNone].fitted = true
 	for i := range c.curves {
 		c.curves[i].ratio = newRatio()
 	}
@@ -92,11 +92,11 @@ func (c *Calibrator) Learn(campaign uint32, p float64, click bool) (corrected fl
 		}
 		q := v.apply(p)
 		factor := v.factor(1, &c.cfg)
-		if curveKind(i) == c.used {
+		if bendKind(i) == c.used {
 			global, bent = factor, q
 		}
 		loss := logLoss(clampProbability(q*factor), click)
-		if curveKind(i) == curveNone {
+		if bendKind(i) == bendNone {
 			none = loss
 		}
 		v.gain += none - loss
@@ -129,18 +129,18 @@ const leastGain = 2
 // fitted, if any did better than none, and fits new ones on what has been
 // seen. Call it once a night, or after some thousands of impressions.
 func (c *Calibrator) Refit() {
-	best := curveNone
+	best := bendNone
 	for i := range c.curves {
 		if v := &c.curves[i]; v.gain > max(leastGain, c.curves[best].gain) {
-			best = curveKind(i)
+			best = bendKind(i)
 		}
 	}
 	before := c.curves[c.used].factor(1, &c.cfg)
 	_, clicks := c.data.totals()
 	for i, fit := range [...]struct {
 		clicks float64
-		fit    func() (curve, bool)
-	}{curvePlatt: {c.cfg.PlattClicks, c.data.platt}, curveIsotonic: {c.cfg.IsotonicClicks, c.data.isotonic}} {
+		fit    func() (bend, bool)
+	}{bendPlatt: {c.cfg.PlattClicks, c.data.platt}, bendIsotonic: {c.cfg.IsotonicClicks, c.data.isotonic}} {
 		v := &c.curves[i]
 		v.gain /= 2
 		if fit.fit == nil || clicks < fit.clicks {
@@ -148,7 +148,7 @@ func (c *Calibrator) Refit() {
 		}
 		if fitted, ok := fit.fit(); ok {
 			// What the mean was wrong by before, the new curve has in it.
-			v.curve, v.fitted, v.ratio = fitted, true, newRatio()
+			v.bend, v.fitted, v.ratio = fitted, true, newRatio()
 		}
 	}
 	c.used = best
@@ -162,7 +162,7 @@ func (c *Calibrator) Refit() {
 // Table is what has been learned so far.
 func (c *Calibrator) Table() *Calibration {
 	v := &c.curves[c.used]
-	t := &Calibration{curve: v.curve, global: float32(v.factor(1, &c.cfg))}
+	t := &Calibration{bend: v.bend, global: float32(v.factor(1, &c.cfg))}
 	global := float64(t.global)
 	for id, r := range c.campaigns {
 		t.lines = append(t.lines, CalibrationLine{

@@ -11,7 +11,7 @@ import (
 // Calibration corrects predictions. It is immutable and safe to share. The
 // zero value, and a nil pointer, correct nothing.
 type Calibration struct {
-	curve  curve
+	bend   bend
 	global float32 // zero means 1
 	lines  []CalibrationLine
 
@@ -35,7 +35,7 @@ func (c *Calibration) Apply(campaign uint32, p float64) float64 {
 	if c == nil {
 		return p
 	}
-	return clampProbability(c.curve.apply(p) * c.Factor(campaign))
+	return clampProbability(c.bend.apply(p) * c.Factor(campaign))
 }
 
 // Factor is that of the campaign, or of all campaigns if it is not known.
@@ -68,13 +68,13 @@ func (c *Calibration) Lines() []CalibrationLine {
 // Curve is what predictions are bent by before the factor: "none", "platt" or
 // "isotonic". Platt's a and b are 0 and 1 with the others.
 func (c *Calibration) Curve() (kind string, a, b float64) {
-	if c == nil || c.curve.kind != curvePlatt {
+	if c == nil || c.bend.kind != bendPlatt {
 		if c != nil {
-			return c.curve.kind.String(), 0, 1
+			return c.bend.kind.String(), 0, 1
 		}
-		return curveNone.String(), 0, 1
+		return bendNone.String(), 0, 1
 	}
-	return c.curve.kind.String(), c.curve.a, c.curve.b
+	return c.bend.kind.String(), c.bend.a, c.bend.b
 }
 
 func campaignSlot(campaign uint32) uint32 { return campaign * 0x9e3779b1 >> 7 }
@@ -113,12 +113,12 @@ func (c *Calibration) AppendBinary(b []byte) ([]byte, error) {
 	if c == nil {
 		c = &Calibration{}
 	}
-	b = append(b, calibrationVersion, byte(c.curve.kind))
-	switch c.curve.kind {
-	case curvePlatt:
-		b = appendFloat64(appendFloat64(b, c.curve.a), c.curve.b)
-	case curveIsotonic:
-		for _, v := range c.curve.steps {
+	b = append(b, calibrationVersion, byte(c.bend.kind))
+	switch c.bend.kind {
+	case bendPlatt:
+		b = appendFloat64(appendFloat64(b, c.bend.a), c.bend.b)
+	case bendIsotonic:
+		for _, v := range c.bend.steps {
 			b = appendFloat32(b, v)
 		}
 	}
@@ -147,17 +147,17 @@ func (c *Calibration) Global() float64 {
 func ParseCalibration(b []byte) (*Calibration, error) {
 	f := fileReader{rest: b}
 	head := f.take(2)
-	if f.failed || head[0] != calibrationVersion || head[1] >= byte(curveKinds) {
+	if f.failed || head[0] != calibrationVersion || head[1] >= byte(bendKinds) {
 		return nil, fmt.Errorf("%w: it begins with %v", ErrCalibration, head)
 	}
-	c := &Calibration{curve: curve{kind: curveKind(head[1])}}
-	switch c.curve.kind {
-	case curvePlatt:
-		c.curve.a, c.curve.b = f.float64(), f.float64()
-	case curveIsotonic:
-		c.curve.steps = new([curvePoints]float32)
-		for i := range c.curve.steps {
-			c.curve.steps[i] = f.float32()
+	c := &Calibration{bend: bend{kind: bendKind(head[1])}}
+	switch c.bend.kind {
+	case bendPlatt:
+		c.bend.a, c.bend.b = f.float64(), f.float64()
+	case bendIsotonic:
+		c.bend.steps = new([bendPoints]float32)
+		for i := range c.bend.steps {
+			c.bend.steps[i] = f.float32()
 		}
 	}
 	c.global = f.float32()

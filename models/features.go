@@ -59,8 +59,13 @@ const (
 	maxCrossSegments = 8  // of these, crossed with the creative
 	maxText          = 256
 
+	// How many features there are before the segments of the user, and how many
+	// a candidate has beside its crosses with them. [CellOf] relies on both.
+	contextFeatures   = 26
+	candidateFeatures = 9
+
 	// MaxFeatures is the most that one candidate has.
-	MaxFeatures = 26 + maxSegments + 9 + maxCrossSegments
+	MaxFeatures = contextFeatures + maxSegments + candidateFeatures + maxCrossSegments
 )
 
 // All of them fit into the token of a bid.

@@ -99,10 +99,18 @@ type Learner struct {
 	orders  map[rtb.CampaignID]*orders
 	lags    lags
 
+	told recent // bids whose win or loss the shader knows
+
 	now      int64  // of the last event, Unix seconds
 	position uint64 // of the last batch
 	stats    LearnerStats
 	hashes   []uint32
+
+	// Shader and Creatives, when set, learn too: from wins and losses, and from
+	// what is shown. Convert makes prices of the account currency of others.
+	Shader    *Shader
+	Creatives *Creatives
+	Convert   func(price rtb.Money, c rtb.Currency) rtb.Money
 
 	// Labelled, when set, is told of each impression once it is known whether it
 	// was clicked, before it is learned from.
@@ -115,28 +123,34 @@ type LearnerStats struct {
 	Unscored                         uint64 // impressions without features
 	Unmatched                        uint64 // clicks and conversions without an impression or click that waits
 	Crowded                          uint64 // impressions and clicks that did not wait to the end, for there were too many
+	Priced                           uint64 // wins and losses in first-price auctions
 }
 
 // NewLearner starts from base, which must not be nil.
 func NewLearner(cfg LearnerConfig, base *Model) (*Learner, error) {
+	l, err := newLearner(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.begin(base)
+}
+
+func newLearner(cfg LearnerConfig) (*Learner, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Learner{
-		cfg: cfg, base: base,
-		early:  map[rtb.BidID]int64{},
-		orders: map[rtb.CampaignID]*orders{},
-		lags:   newLags(),
-	}
+	l := &Learner{cfg: cfg, early: map[rtb.BidID]int64{}, orders: map[rtb.CampaignID]*orders{}, lags: newLags()}
 	l.open.most, l.clicked.most = cfg.MaxOpen, cfg.MaxOpen
-	var err error
-	if l.clicks, err = newCourse(cfg, cfg.Clicks, base.Clicks, cfg.Keep); err != nil {
-		return nil, err
-	}
-	if l.conversions, err = newCourse(cfg, cfg.Conversions, base.Conversions, 1); err != nil {
-		return nil, err
-	}
 	return l, nil
+}
+
+// begin prepares the courses to add to what base knows.
+func (l *Learner) begin(base *Model) (err error) {
+	l.base = base
+	if l.clicks, err = newCourse(l.cfg, l.cfg.Clicks, base.Clicks, l.cfg.Keep); err == nil {
+		l.conversions, err = newCourse(l.cfg, l.cfg.Conversions, base.Conversions, 1)
+	}
+	return err
 }
 
 // Position is that of the last batch that was applied.
@@ -173,6 +187,8 @@ func (l *Learner) take(e *rtb.Event) {
 		l.click(e)
 	case rtb.EventConversion:
 		l.convert(e)
+	case rtb.EventWin, rtb.EventBill, rtb.EventLoss:
+		l.priced(e)
 	}
 }
 
@@ -256,6 +272,9 @@ func (l *Learner) learnClick(lesson *Lesson) {
 		l.Labelled(lesson)
 	}
 	l.hashes = lesson.Features.Append(l.hashes[:0])
+	if l.Creatives != nil {
+		l.Creatives.Labelled(lesson, lesson.Clicked)
+	}
 	p := l.clicks.learn(l.hashes, lesson.Clicked)
 	l.clicks.correct(uint32(lesson.Campaign), p, lesson.Clicked)
 }

@@ -1,7 +1,10 @@
 package models
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -224,4 +227,132 @@ func TestTheOldestMakesRoom(t *testing.T) {
 	if got := l.Stats(); got.Crowded != 4000 || got.Impressions != 4000 || l.Open() != 1000 {
 		t.Errorf("stats %+v, %d open", got, l.Open())
 	}
+}
+
+// A learner that is written down and read again goes on as the other does.
+func TestLearnerGoesOn(t *testing.T) {
+	l, s := testLearner(t, nil), newShop(7)
+	s.play(t, l, 20_000)
+	l.Refit()
+	state := l.AppendState(nil)
+	restored, err := RestoreLearner(l.cfg, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(restored.AppendState(nil), state) {
+		t.Fatal("the state of a restored learner is another one")
+	}
+	for range 20 {
+		batch := s.batch[:0]
+		for range 200 {
+			s.now = s.now.Add(time.Second)
+			e, click, _ := s.impression(rtb.CampaignID(1 + s.IntN(3)))
+			batch = append(batch, e)
+			if s.Float64() < click {
+				e.Type = rtb.EventClick
+				batch = append(batch, e)
+			}
+		}
+		s.position++
+		for _, learner := range []*Learner{l, restored} {
+			if err := learner.Apply(s.position, batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var one, other bytes.Buffer
+	if err := errors.Join(l.Model().Write(&one), restored.Model().Write(&other)); err != nil {
+		t.Fatal(err)
+	}
+	l.clicks.score, restored.clicks.score = Score{}, Score{}
+	if !slices.Equal(l.AppendState(nil), restored.AppendState(nil)) || l.Stats() != restored.Stats() {
+		t.Error("a restored learner goes another way")
+	}
+}
+
+func TestRestoreLearnerRefuses(t *testing.T) {
+	l, s := testLearner(t, nil), newShop(7)
+	s.play(t, l, 500)
+	good := l.AppendState(nil)
+	changed := slices.Clone(good)
+	changed[len(changed)/2] ^= 1
+	other := l.cfg
+	other.Clicks = []FTRLConfig{RareFTRL()}
+	larger := l.cfg
+	larger.Bits++
+	for name, try := range map[string]struct {
+		cfg   LearnerConfig
+		bytes []byte
+	}{
+		"empty": {l.cfg, nil}, "truncated": {l.cfg, good[:len(good)-9]}, "changed": {l.cfg, changed},
+		"other settings": {other, good}, "larger table": {larger, good},
+	} {
+		if _, err := RestoreLearner(try.cfg, try.bytes); !errors.Is(err, ErrState) {
+			t.Errorf("%s: %v, want ErrState", name, err)
+		}
+	}
+}
+
+func FuzzRestoreLearner(f *testing.F) {
+	l, s := testLearner(f, nil), newShop(7)
+	e, _, _ := s.impression(1)
+	l.Apply(1, []rtb.Event{e})
+	good := l.AppendState(nil)
+	f.Add(good[:len(good)-4])
+	f.Add([]byte(learnerName + "\x01"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = binary.LittleEndian.AppendUint32(slices.Clone(b), crc32.ChecksumIEEE(b))
+		if restored, err := RestoreLearner(l.cfg, b); err == nil {
+			restored.Model()
+		}
+	})
+}
+
+func TestWholeModelsSurviveTheJourney(t *testing.T) {
+	l, s := testLearner(t, nil), newShop(2)
+	s.play(t, l, 30_000)
+	m := l.Model()
+	var file bytes.Buffer
+	if err := m.Write(&file); err != nil {
+		t.Fatal(err)
+	}
+	read, err := ReadModel(bytes.NewReader(file.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		e, _, _ := s.impression(1)
+		hashes := e.Features.Append(nil)
+		if read.ClickRate(1, hashes) != m.ClickRate(1, hashes) || read.ConversionRate(1, hashes) != m.ConversionRate(1, hashes) ||
+			read.Order(1) != m.Order(1) {
+			t.Fatal("a model that was read predicts something else")
+		}
+	}
+	for n := range file.Len() {
+		if n > 2000 && n < file.Len()-100 {
+			continue
+		}
+		if _, err := ReadModel(bytes.NewReader(file.Bytes()[:n])); err == nil {
+			t.Fatalf("the first %d bytes of %d make a model", n, file.Len())
+		}
+	}
+}
+
+func FuzzReadModel(f *testing.F) {
+	prior, err := Prior(MinBits, .01)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := (&Model{Clicks: prior, Orders: map[rtb.CampaignID]rtb.Money{1: rtb.Unit}}).Write(&file); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(file.Bytes()[:file.Len()-4])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = binary.LittleEndian.AppendUint32(slices.Clone(b), crc32.ChecksumIEEE(b))
+		if m, err := ReadModel(bytes.NewReader(b)); err == nil {
+			m.ClickRate(1, sampleFeatures())
+			m.ConversionRate(1, sampleFeatures())
+		}
+	})
 }

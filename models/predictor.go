@@ -1,9 +1,23 @@
 package models
 
-import "sync/atomic"
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync/atomic"
 
-// Predictor holds the model in service and replaces it without a pause.
-type Predictor struct{ model atomic.Pointer[Model] }
+	"bidwell/rtb"
+)
+
+// Predictor holds the models in service and replaces them without a pause: one
+// for nearly everybody, and perhaps another that is on trial with a share of the
+// users.
+type Predictor struct{ serving atomic.Pointer[serving] }
+
+// serving is immutable.
+type serving struct {
+	live, canary *Model // canary is nil for none
+	share        Share
+}
 
 // NewPredictor puts m, which must not be nil, into service.
 func NewPredictor(m *Model) *Predictor {
@@ -12,17 +26,56 @@ func NewPredictor(m *Model) *Predictor {
 	return p
 }
 
-// Swap puts m, which must not be nil, into service. Imps that have begun
-// finish with the model before.
-func (p *Predictor) Swap(m *Model) { p.model.Store(m) }
+// Swap puts m, which must not be nil, into service for everybody. Imps that have
+// begun finish with the model before.
+func (p *Predictor) Swap(m *Model) { p.Serve(m, nil, 0) }
 
-// Model is the one in service.
-func (p *Predictor) Model() *Model { return p.model.Load() }
+// Serve puts live, which must not be nil, into service, and canary for a share
+// of the users unless it is nil. Imps that have begun finish with the model
+// before.
+func (p *Predictor) Serve(live, canary *Model, share Share) {
+	p.serving.Store(&serving{live, canary, share})
+}
 
-// Begin works out what all candidates of an imp share. Call it after
-// [Features.Begin].
-func (p *Predictor) Begin(f *Features) {
-	m := p.model.Load()
+// Model is the one in service for nearly everybody.
+func (p *Predictor) Model() *Model { return p.serving.Load().live }
+
+// Canary is the one on trial, nil for none, and its share of the users.
+func (p *Predictor) Canary() (*Model, Share) {
+	s := p.serving.Load()
+	return s.canary, s.share
+}
+
+// Coin chooses between the models in service: always alike for a user or, where
+// nothing is known of the user, for a request.
+func Coin(users []rtb.UserID, request []byte) uint64 {
+	if len(users) > 0 {
+		return mix(binary.LittleEndian.Uint64(users[0][:])^key0, binary.LittleEndian.Uint64(users[0][8:])^key1)
+	}
+	return exact(0, request)
+}
+
+// of is the model for a coin. The users of a canary are others than those of
+// the canary before.
+func (s *serving) of(coin uint64) *Model {
+	if s.canary == nil {
+		return s.live
+	}
+	if part, _ := bits.Mul64(mix(coin^key0, uint64(s.canary.Version)^key1), uint64(WholeShare)); part < uint64(s.share) {
+		return s.canary
+	}
+	return s.live
+}
+
+// Begin works out what all candidates of an imp share, by the model that serves
+// nearly everybody. Call it after [Features.Begin].
+func (p *Predictor) Begin(f *Features) { p.begin(f, p.serving.Load().live) }
+
+// BeginFor is [Predictor.Begin] by the model that a [Coin] chooses, which
+// [Features.Version] then names.
+func (p *Predictor) BeginFor(f *Features, coin uint64) { p.begin(f, p.serving.Load().of(coin)) }
+
+func (p *Predictor) begin(f *Features, m *Model) {
 	f.by, f.model = p, m
 	f.sum = m.Clicks.bias + m.Clicks.sum(f.Hashes[:f.shared])
 	f.converted = false

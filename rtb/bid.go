@@ -96,6 +96,7 @@ const (
 	CreativeLanguage
 	NativeAssetsMismatch
 	TransparencyMissing
+	ProductMissing // a template has no product for the user, or none that fits
 	CreativeNotApproved
 	UserUnknown // a frequency cap cannot be kept for somebody who is not known
 	FrequencyCapped
@@ -127,6 +128,7 @@ var noBidNames = [NoBidCount]string{
 	CreativeCategoryBlocked: "creative-category-blocked", AdvertiserBlocked: "advertiser-blocked",
 	AppBlocked: "app-blocked", NotSecure: "not-secure", CreativeLanguage: "creative-language",
 	NativeAssetsMismatch: "native-assets", TransparencyMissing: "transparency-missing",
+	ProductMissing:      "product-missing",
 	CreativeNotApproved: "creative-not-approved", UserUnknown: "user-unknown", FrequencyCapped: "frequency-cap",
 	NoticesMissing: "notices-missing", PacedOut: "paced-out",
 	BelowFloor: "below-floor", BudgetSpent: "budget-spent", Outbid: "outbid", AnswerTooLarge: "answer-too-large",

@@ -100,6 +100,16 @@ const (
 	ShadeExplore                // a price beside that one, so that its chances stay known
 )
 
+var shadingNames = [...]string{ShadeNone: "none", ShadeControl: "control", Shaded: "shaded", ShadeExplore: "explore"}
+
+// String is the name used in the API.
+func (k Shading) String() string {
+	if int(k) < len(shadingNames) {
+		return shadingNames[k]
+	}
+	return "unknown"
+}
+
 // UnreadablePrice is the Price of a notice that names one which cannot be read:
 // it is encrypted with keys that we do not have, or no price in the form that
 // the exchange's profile says.

@@ -24,10 +24,23 @@ type LineItemExplanation struct {
 	Stage    string  `json:"stage" enum:"match,filter,creative,pacing,price,auction,bid" doc:"How far it came"`
 	Reason   string  `json:"reason,omitempty" doc:"The rule that stopped it; empty for a bid"`
 	Creative string  `json:"creative,omitempty" doc:"Id of the creative it would show"`
+	Product  string  `json:"product,omitempty" doc:"Id of the product that the creative would be shown with"`
+	Choice   string  `json:"choice,omitempty" doc:"Why this creative, where several of the line item fit"`
 	Deal     string  `json:"deal,omitempty"`
 	CTR      float64 `json:"pctr,omitempty" doc:"Predicted probability of a click"`
 	CVR      float64 `json:"pcvr,omitempty" doc:"Predicted probability of a conversion after a click"`
 	ValueCPM string  `json:"value_cpm,omitempty" doc:"Worth of a thousand such impressions, in the account currency"`
 	PriceCPM string  `json:"price_cpm,omitempty" doc:"What it would bid, in the account currency"`
 	Rank     int     `json:"rank,omitempty" doc:"1 for the one that bids"`
+
+	Creatives []CreativeExplanation `json:"creatives,omitempty" doc:"Those that fit, where there are several; at most eight"`
+}
+
+// CreativeExplanation is what is known of a creative that fits.
+type CreativeExplanation struct {
+	Creative string  `json:"creative" doc:"Id of the creative"`
+	Product  string  `json:"product,omitempty" doc:"Id of the product that it would be shown with"`
+	CTR      float64 `json:"pctr,omitempty" doc:"Predicted probability of a click, which makes the price"`
+	Known    float64 `json:"known,omitempty" doc:"The same as experience with the creative corrects it; for cpa and roas, of a conversion"`
+	Draw     float64 `json:"draw,omitempty" doc:"A draw of that: the highest is shown, unless exploring it would cost too much"`
 }

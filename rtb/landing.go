@@ -117,6 +117,7 @@ type Click struct {
 	LineItem    string
 	Creative    string
 	Exchange    string
+	Product     []byte // that the address which was clicked names, unauthenticated; never part of a landing page
 	Bid         BidID
 	CacheBuster uint64 // anything that is new
 }

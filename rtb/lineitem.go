@@ -24,7 +24,9 @@ type LineItem struct {
 	Caps        []FrequencyCap
 	MinGap      time.Duration  // between two impressions of it for one user; zero for none
 	Location    *time.Location // the advertiser's time zone, never nil
-	Creatives   []Creative
+	Creatives   []Creative     // in the order of the document
+	Rotation    Rotation       // among those of them that fit
+	Repeat      bool           // RotateSequence begins anew after the last one
 
 	// Slot is its place in the pacer, which outlives every catalog.
 	Slot int32
@@ -183,6 +185,27 @@ func (w *WeekHours) Has(hour int) bool {
 // Fence is a circle on the ground.
 type Fence struct{ Lat, Lon, Meters float64 }
 
+// Rotation is how a line item chooses among its creatives that fit.
+type Rotation uint8
+
+// The rotations.
+const (
+	RotateOptimize Rotation = iota // that which is most likely to be clicked, as far as is known
+	RotateEven                     // each as often as any other
+	RotateWeighted                 // by Creative.Weight
+	RotateSequence                 // in their order, one step for each impression that the user has seen
+)
+
+var rotationNames = [...]string{RotateOptimize: "optimize", RotateEven: "even", RotateWeighted: "weighted", RotateSequence: "sequence"}
+
+// String is the name used in the API.
+func (r Rotation) String() string {
+	if int(r) < len(rotationNames) {
+		return rotationNames[r]
+	}
+	return "unknown"
+}
+
 // CapScope is what a frequency cap counts.
 type CapScope uint8
 
@@ -219,6 +242,7 @@ type Creative struct {
 	BannerType uint8  // OpenRTB list "banner ad types": 1 XHTML text, 2 XHTML banner, 3 JavaScript, 4 iframe
 	Language   string // ISO 639-1, lower case; "" when it has no words
 	Secure     bool   // every address in it is https
+	Weight     uint16 // among the creatives of its line item, for RotateWeighted; zero counts as one
 
 	Advertisers []string // adomain, lower case, without "www."
 	Bundle      string   // of the advertised app
@@ -230,6 +254,12 @@ type Creative struct {
 	Expiry      uint32 // exp, in seconds; zero: the exchange's default
 
 	Assets Assets
+
+	// Products makes it a template: it is shown with one of them, never without.
+	// Of itself it then has no answer.
+	Products []Product
+	// Product is the id of that which the Ad of a template shows.
+	Product string
 
 	// Answer is what package openrtb made of Assets: the markup of a banner,
 	// the VAST of a video or an audio ad for players that name no version they
@@ -250,6 +280,23 @@ type Creative struct {
 	FixedExt []byte
 }
 
+// Product is an item of a product feed that a template is shown with.
+type Product struct {
+	ID       string      // of the feed; stands in the address that counts its clicks
+	Title    string      // for {PRODUCT_TITLE}
+	Price    string      // for {PRODUCT_PRICE}, such as "79 EUR"
+	Image    string      // for {PRODUCT_IMAGE}: address of a picture
+	URL      string      // landing page, for {PRODUCT_URL} and all clicks; empty: that of the creative
+	Segments []SegmentID // whom it is for, any of them; empty: everybody
+
+	// Ad is the creative with the product in it, made by package openrtb. It has
+	// the id and the key of the template.
+	Ad *Creative
+}
+
+// MaxProducts is how many products a template may have.
+const MaxProducts = 200
+
 // CreativeDSA is the advertiser's own transparency information, answered in
 // ext.dsa where a request demands it.
 type CreativeDSA struct {
@@ -259,7 +306,7 @@ type CreativeDSA struct {
 
 // Assets are what an ad is made of.
 type Assets struct {
-	HTML        string // banner: own markup; empty: made from Image. Macros: {CLICK_URL} {CLICK_TRACKER} {CACHE_BUSTER}
+	HTML        string // banner: own markup; empty: made from Image. Macros: {CLICK_URL} {CLICK_TRACKER} {CACHE_BUSTER} and, in a template, {PRODUCT_...}
 	Image       string // banner: address of the picture
 	Title       string // native, VAST AdTitle
 	Body        string // native

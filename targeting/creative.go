@@ -56,18 +56,11 @@ type creative struct {
 	bannerType  uint8
 	linear      bool
 	demands     demands
+	template    uint16 // its place in Index.templates; zero for none
 }
 
 // maxNames is how many categories or advertisers a creative may have.
 const maxNames = 1000
-
-// fitting is how a creative would be shown.
-type fitting struct {
-	size     rtb.Size
-	protocol uint8
-	deal     int16
-	floor    rtb.Money
-}
 
 func (x *Index) compileCreative(c *rtb.Creative) (creative, error) {
 	if c.Media < rtb.Banner || c.Media > rtb.Native {
@@ -92,6 +85,12 @@ func (x *Index) compileCreative(c *rtb.Creative) (creative, error) {
 	}
 	if c.Skippable {
 		f.attributes.Add(attrSkippable)
+	}
+	if len(c.Products) > 0 {
+		var err error
+		if f.template, err = x.compileTemplate(c); err != nil {
+			return creative{}, err
+		}
 	}
 	if c.Bundle != "" {
 		f.bundle = x.adApps.intern(c.Bundle)
@@ -170,26 +169,26 @@ func demand(req *rtb.Request) demands {
 
 // fit checks a creative of a line item against imp in the order of rtb.NoBid,
 // and says how it would be shown.
-func (m *Matches) fit(f *creative, item *rtb.LineItem, imp *rtb.Imp, s *fitting) rtb.NoBid {
+func (m *Matches) fit(f *creative, item *rtb.LineItem, imp *rtb.Imp, s *Fit) rtb.NoBid {
 	var reason rtb.NoBid
 	switch f.media {
 	case rtb.Banner:
 		if !imp.HasBanner {
 			return rtb.MediaMismatch
 		}
-		s.size = rtb.Size{W: uint16(f.size >> 16), H: uint16(f.size)}
+		s.Size = rtb.Size{W: uint16(f.size >> 16), H: uint16(f.size)}
 		reason = fitBanner(f, &imp.Banner)
 	case rtb.Video:
 		if !imp.HasVideo {
 			return rtb.MediaMismatch
 		}
-		s.size = rtb.Size{W: imp.Video.W, H: imp.Video.H}
-		s.protocol, reason = fitStream(f, &imp.Video)
+		s.Size = rtb.Size{W: imp.Video.W, H: imp.Video.H}
+		s.Protocol, reason = fitStream(f, &imp.Video)
 	case rtb.Audio:
 		if !imp.HasAudio {
 			return rtb.MediaMismatch
 		}
-		s.protocol, reason = fitStream(f, &imp.Audio)
+		s.Protocol, reason = fitStream(f, &imp.Audio)
 	case rtb.Native:
 		if !imp.HasNative {
 			return rtb.MediaMismatch
@@ -200,13 +199,18 @@ func (m *Matches) fit(f *creative, item *rtb.LineItem, imp *rtb.Imp, s *fitting)
 		return reason
 	}
 	if asked := m.demands & f.demands; asked != 0 {
-		return m.satisfy(asked, f, item, imp, s)
+		if reason = m.satisfy(asked, f, item, imp, s); reason != rtb.BidMade {
+			return reason
+		}
+	}
+	if f.template != 0 {
+		return m.fill(f, imp, s)
 	}
 	return rtb.BidMade
 }
 
 // satisfy checks what is asked of a creative beyond its slot.
-func (m *Matches) satisfy(asked demands, f *creative, item *rtb.LineItem, imp *rtb.Imp, s *fitting) (reason rtb.NoBid) {
+func (m *Matches) satisfy(asked demands, f *creative, item *rtb.LineItem, imp *rtb.Imp, s *Fit) (reason rtb.NoBid) {
 	c := f.source
 	names := m.index.names[f.names:]
 	switch {
@@ -216,7 +220,7 @@ func (m *Matches) satisfy(asked demands, f *creative, item *rtb.LineItem, imp *r
 		return rtb.AdvertiserBlocked
 	}
 	if asked&demandDeal != 0 {
-		if s.deal, s.floor, reason = m.dealFor(item, c); reason != rtb.BidMade {
+		if s.Deal, s.Floor, reason = m.dealFor(item, c); reason != rtb.BidMade {
 			return reason
 		}
 	}
@@ -228,7 +232,7 @@ func (m *Matches) satisfy(asked demands, f *creative, item *rtb.LineItem, imp *r
 	case asked&demandLanguage != 0 && !speaks(m.context.Request.Languages, c.Language):
 		return rtb.CreativeLanguage
 	}
-	if asked&demandNative != 0 {
+	if asked&demandNative != 0 && f.template == 0 {
 		if m.context.Fit == nil {
 			return rtb.NativeAssetsMismatch
 		}

@@ -7,7 +7,7 @@ import "bidwell/rtb"
 // would show, or the one that came furthest, or nil. Begin comes first, as for
 // Match. It is for people, not for the bid path.
 func (x *Index) Explain(m *Matches, imp *rtb.Imp, each func(item *rtb.LineItem, creative *rtb.Creative, reason rtb.NoBid)) {
-	m.Candidates = m.Candidates[:0]
+	m.Candidates, m.kept = m.Candidates[:0], 0
 	whole := m.offer(imp)
 	a, b := &m.walkers[0], &m.walkers[1]
 	a.start(m, imp)

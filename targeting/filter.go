@@ -118,41 +118,6 @@ func (m *Matches) hour(r *rules) int {
 	return m.clocks[r.clock].at(m.context.Now, m.index.clocks[r.clock])
 }
 
-// choose takes one of the creatives that fit, each with the same probability.
-func (x *Index) choose(m *Matches, imp *rtb.Imp, e *entry, item *rtb.LineItem, out *Candidate) rtb.NoBid {
-	fits := uint64(0)
-	chosen, furthest := -1, rtb.MediaMismatch
-	creatives := x.creativesOf(e)
-	capped := e.needs&needCreativeCaps != 0
-	for i := range creatives {
-		s := fitting{deal: out.Deal, floor: out.Floor}
-		reason := m.fit(&creatives[i], item, imp, &s)
-		if capped && reason == rtb.BidMade {
-			reason = m.within(x.rules[e.rules].creativeLimits, creatives[i].source.ID)
-		}
-		if reason == rtb.BidMade {
-			fits++
-			// The nth takes the place of the one before in one of n cases.
-			if fits == 1 || coin(m.context.Coin, e.id+uint32(fits)*spread32)%fits == 0 {
-				chosen = i
-				out.Size, out.Protocol = s.size, s.protocol
-				if m.demands&demandDeal != 0 {
-					out.Deal, out.Floor = s.deal, s.floor
-				}
-			}
-		} else if fits == 0 && (chosen < 0 || reason > furthest) {
-			chosen, furthest = i, reason
-		}
-	}
-	if chosen >= 0 {
-		out.Creative = creatives[chosen].source
-	}
-	if fits == 0 {
-		return furthest
-	}
-	return rtb.BidMade
-}
-
 const spread32 = 0x9E3779B9
 
 // coin derives the randomness of one choice from that of the request.

@@ -99,13 +99,20 @@ func (x *Index) Capped() bool { return x.longest > 0 }
 const goneWindow = 7 * 24 * 3600
 
 // Remember is how long the impression that e bills must be remembered: the
-// longest window of any cap that counts it, zero when none does. That of a line
-// item which is not in the Index is remembered for at least a week, as the
-// line item may only be paused and its caps are not known here.
+// longest window of any cap that counts it or, of a line item with a sequence,
+// as long as the sequence goes on; zero when neither. That of a line item which
+// is not in the Index is remembered for at least a week, as the line item may
+// only be paused and its caps are not known here.
 func (x *Index) Remember(e *rtb.Event) time.Duration {
 	window := x.windowOf(e.LineItem, e.Campaign, e.Advertiser, e.Creative)
 	if _, known := x.counted[scope{rtb.CapLineItem, uint32(e.LineItem)}]; !known {
 		window = max(window, x.longest, goneWindow)
+		if len(x.sequences) > 0 {
+			window = max(window, sequenceWindow)
+		}
+	}
+	if x.sequences[e.LineItem] {
+		window = max(window, sequenceWindow)
 	}
 	return time.Duration(window) * time.Second
 }

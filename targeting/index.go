@@ -18,6 +18,8 @@ type Index struct {
 	rules     []rules // of the entries that have any
 	creatives []creative
 	names     []uint32 // categories and advertisers of creatives
+	templates []template
+	compiled  map[*rtb.Product]uint16 // place in templates by their first product; only while building
 	clocks    []*time.Location
 	seats     []string // that line items name
 
@@ -27,6 +29,8 @@ type Index struct {
 
 	counted map[scope]int64 // by what frequency caps count: the longest window, in seconds; has all line items
 	longest int64           // of them
+
+	sequences map[rtb.LineItemID]bool // line items whose creatives come in sequence
 
 	tags       table // segments that line items name, numbered
 	deals      vocabulary
@@ -123,6 +127,7 @@ func Build(items []rtb.LineItem) (*Index, error) {
 	slices.Sort(x.seats)
 	x.seats = slices.Compact(x.seats)
 	slices.Sort(x.zipStarts)
+	x.compiled = nil
 	x.markCounted()
 	x.divide()
 	return x, nil

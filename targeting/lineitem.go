@@ -49,6 +49,8 @@ type entry struct {
 	kinds      uint8 // set of inventory kinds
 	ownSeat    bool
 	counted    bool // its impressions count for a frequency cap
+	rotation   rtb.Rotation
+	repeat     bool
 }
 
 // rules are the restrictions of a line item that has any beyond those that
@@ -86,6 +88,17 @@ func (x *Index) compile(e *entry, item *rtb.LineItem, clocks *clockSet) error {
 		creatives: int32(len(x.creatives)),
 		count:     int32(len(item.Creatives)),
 		ownSeat:   item.Seat != "",
+		rotation:  item.Rotation,
+		repeat:    item.Repeat,
+	}
+	if item.Rotation > rtb.RotateSequence {
+		return fmt.Errorf("rotation: %d is none", item.Rotation)
+	}
+	if item.Rotation == rtb.RotateSequence {
+		if x.sequences == nil {
+			x.sequences = map[rtb.LineItemID]bool{}
+		}
+		x.sequences[item.ID] = true
 	}
 	if e.ownSeat {
 		x.seats = append(x.seats, item.Seat)

@@ -16,7 +16,7 @@ type Context struct {
 	Now     time.Time
 	Rates   *rtb.Rates
 	Seat    string // of line items that name none: the exchange profile's
-	Coin    uint64 // random; rotates creatives
+	Coin    uint64 // random; rotates creatives and products
 
 	// Admit is the pacer's valve, asked last: BidMade, or why the line item may
 	// not bid now. Nil lets everyone through.
@@ -26,19 +26,32 @@ type Context struct {
 	Fit func(c *rtb.Creative, imp *rtb.Imp) rtb.NoBid
 }
 
-// Candidate is a line item that may serve an impression, and how.
+// Candidate is a line item that may serve an impression, and how. The Fit is
+// the one that its rotation chose; with RotateOptimize any of [Matches.Fits]
+// may take its place.
 type Candidate struct {
 	LineItem *rtb.LineItem
-	Creative *rtb.Creative
-	Floor    rtb.Money // in the account currency; the deal's where one applies
-	Deal     int16     // index into the deals of the Imp; -1 in the open auction
-	Size     rtb.Size  // banner: the creative's; video: the player's; else zero
-	Protocol uint8     // video and audio: OpenRTB list "protocols"
-	Capped   bool      // a frequency cap or a minimum gap restricts it, see [Index.Recheck]
-	Counted  bool      // its impressions count for the caps of some line item
+	Fit
+	Capped  bool // a frequency cap or a minimum gap restricts it, see [Index.Recheck]
+	Counted bool // its impressions count for the caps of some line item
 
+	fits     uint8 // how many are kept in Matches.fits from first on; zero when one only fits
+	first    int32
 	position int32
 }
+
+// Fit is a creative that fits an impression, and how it would be shown.
+type Fit struct {
+	Creative *rtb.Creative // of a template, the Ad of a product
+	Floor    rtb.Money     // in the account currency; the deal's where one applies
+	Size     rtb.Size      // banner: the creative's; video: the player's; else zero
+	Deal     int16         // index into the deals of the Imp; -1 in the open auction
+	Protocol uint8         // video and audio: OpenRTB list "protocols"
+}
+
+// MaxFits is how many of the fitting creatives of a line item are kept, taken
+// by chance where there are more.
+const MaxFits = 8
 
 // DefaultLimit is how many candidates [Index.Match] stops at.
 const DefaultLimit = 64
@@ -73,6 +86,11 @@ type Matches struct {
 	deals   []deal
 	item    *entry // whose deals are being compared
 	demands demands
+
+	fits   []Fit  // of the candidates that have several
+	kept   int32  // as many of them belong to candidates
+	weight uint64 // of the creatives of a line item so far
+	step   uint64 // in its sequence: how many impressions the user has seen
 
 	tags    flags   // the user's segments that line items name
 	clocks  []clock // by time zone of the Index
@@ -120,7 +138,7 @@ func (m *Matches) adopt(x *Index) {
 // Match finds the line items that may serve imp and leaves the best in m. The
 // imp must stay as it is while More is called.
 func (x *Index) Match(m *Matches, imp *rtb.Imp) {
-	m.Candidates = m.Candidates[:0]
+	m.Candidates, m.kept = m.Candidates[:0], 0
 	m.imp = imp
 	a, b := &m.walkers[0], &m.walkers[1]
 	if m.Reason = m.offer(imp); m.Reason != rtb.BidMade {
@@ -134,6 +152,13 @@ func (x *Index) Match(m *Matches, imp *rtb.Imp) {
 	if !x.More(m) {
 		m.Reason = m.furthest(x)
 	}
+}
+
+// Fits are the creatives of a candidate's line item that fit, MaxFits at most,
+// in the order of its document; none when it has but one, that of the
+// candidate. They are valid as long as the candidate is.
+func (m *Matches) Fits(c *Candidate) []Fit {
+	return m.fits[c.first : c.first+int32(c.fits)]
 }
 
 // Ceiling is the highest price that any line item may ever bid which Match and
@@ -176,6 +201,9 @@ func (x *Index) More(m *Matches) bool {
 		reason := x.check(m, m.imp, w.head, &m.Candidates[:n+1][n])
 		if reason == rtb.BidMade {
 			m.Candidates = m.Candidates[:n+1]
+			if c := &m.Candidates[n]; c.fits != 0 {
+				m.kept = c.first + int32(c.fits)
+			}
 		}
 		m.note(reason)
 		w.next(m)

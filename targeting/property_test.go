@@ -119,6 +119,10 @@ func randomLineItem(d dice, id int) rtb.LineItem {
 		item.MinGap = one(d, time.Minute, time.Hour)
 	}
 	item.Creatives = make([]rtb.Creative, d(4))
+	if d.chance(10) {
+		item.Creatives = make([]rtb.Creative, 8+d(30))
+	}
+	item.Rotation, item.Repeat = rtb.Rotation(d(4)), d.chance(50)
 	for i := range item.Creatives {
 		item.Creatives[i] = randomCreative(d)
 		item.Creatives[i].ID = rtb.CreativeID(1 + d(8))
@@ -300,6 +304,7 @@ func compare(t interface {
 		if !slices.Contains(passing[got.LineItem].shows, showing{got.Creative, got.Deal, got.Floor, got.Protocol, got.Size}) {
 			t.Fatalf("candidate %d is %+v, want one of %+v", i, got, passing[got.LineItem].shows)
 		}
+		compareFits(t, m, &got, passing[got.LineItem].shows)
 	}
 	i := 0
 	x.Explain(m, imp, func(item *rtb.LineItem, creative *rtb.Creative, reason rtb.NoBid) {
@@ -315,6 +320,47 @@ func compare(t interface {
 		t.Fatalf("Explain gave %d line items, want %d", i, len(items))
 	}
 	return len(want)
+}
+
+// compareFits checks the creatives that are kept, and the one that a sequence
+// has come to, against all that fit.
+func compareFits(t interface {
+	Fatalf(format string, args ...any)
+	Helper()
+}, m *Matches, c *Candidate, all []showing) {
+	t.Helper()
+	fits, next := m.Fits(c), 0
+	if want := min(len(all), MaxFits); len(fits) != want && !(len(fits) == 0 && want == 1) {
+		t.Fatalf("%d creatives are kept, want %d", len(fits), want)
+	}
+	for _, f := range fits {
+		s := showing{f.Creative, f.Deal, f.Floor, f.Protocol, f.Size}
+		at := slices.Index(all[next:], s)
+		if at < 0 {
+			t.Fatalf("%+v is kept out of order, or does not fit: %+v", s, all)
+		}
+		next += at + 1
+	}
+	if c.LineItem.Rotation != rtb.RotateSequence {
+		return
+	}
+	step := 0
+	if m.context.User != nil && len(m.context.Request.Users) > 0 {
+		for _, e := range m.context.User.Exposures {
+			age := m.context.Now.Unix() - int64(e.Time)
+			if (e.LineItem == c.LineItem.ID || e.LineItem == 0) && age >= 0 && age < 30*24*3600 {
+				step += int(e.Count)
+			}
+		}
+	}
+	if step >= len(all) {
+		if step = step % len(all); !c.LineItem.Repeat {
+			step = len(all) - 1
+		}
+	}
+	if got := (showing{c.Creative, c.Deal, c.Floor, c.Protocol, c.Size}); got != all[step] {
+		t.Fatalf("a sequence shows %+v, want the creative %d of %+v", got, step, all)
+	}
 }
 
 func testContext(req *rtb.Request, user *rtb.Profile) *Context {

@@ -76,6 +76,8 @@ var (
 //	{CLICK_URL}      the landing page itself, which counts nothing
 //	{CACHE_BUSTER}   something new in every bid
 //
+// and those of a template, see [compileTemplate].
+//
 // An address is percent-encoded within the query of another one, written as
 // it is in a script, and HTML-escaped elsewhere.
 func (m *maker) ownHTML(text string) string {
@@ -97,7 +99,7 @@ func (m *maker) ownHTML(text string) string {
 			m.fail("assets.html", fmt.Sprintf("unknown macro %.40q", upTo(rest, '}')))
 		}
 	}
-	if strings.Contains(text, "{CLICK_URL}") && !strings.Contains(text, "{CLICK_TRACKER}") {
+	if strings.Contains(text, "{CLICK_URL}") && !strings.Contains(text, "{CLICK_TRACKER}") && !strings.Contains(text, "{PRODUCT_URL}") {
 		m.fail("assets.html", "uses {CLICK_URL} without {CLICK_TRACKER}, so that no click would be counted")
 	}
 	if m.landing != nil && !m.landing.Fixed() && strings.Contains(text, "{CLICK_URL}") {
@@ -118,17 +120,19 @@ func (m *maker) ownHTML(text string) string {
 		end = at[1]
 		switch before := text[:at[0]]; name {
 		case "{CLICK_TRACKER}":
-			out.WriteString(placed(before, m.base+"/e/click?t=") + markToken)
+			out.WriteString(placed(before, m.clickBase()) + markToken)
 		case "{CLICK_URL}":
 			out.WriteString(placed(before, m.c.ClickURL))
 		case "{CACHE_BUSTER}":
 			out.WriteString(markBidID)
 		default:
-			m.fail("assets.html", fmt.Sprintf("unknown macro %.40q", name))
+			if !m.productMacro(&out, before, name) {
+				m.fail("assets.html", fmt.Sprintf("unknown macro %.40q", name))
+			}
 		}
 	}
 	out.WriteString(text[end:])
-	markup := out.String()
+	markup := m.filled(out.String())
 	if len(plainAddress.FindAllString(markup, -1)) > len(namespace.FindAllString(markup, -1)) {
 		m.secure = false
 	}
@@ -145,7 +149,7 @@ func upTo(s string, end byte) string {
 // placed escapes an address for the place that before leads to.
 func placed(before, address string) string {
 	word := before[strings.LastIndexAny(before, " \t\r\n\"'`<>()")+1:]
-	if strings.Contains(word, "?") || strings.Contains(word, "//") || strings.Contains(word, "{CLICK_") {
+	if strings.Contains(word, "?") || strings.Contains(word, "//") || strings.Contains(word, "{CLICK_") || strings.Contains(word, "{PRODUCT_URL}") {
 		return url.QueryEscape(address)
 	}
 	lower := strings.ToLower(before)

@@ -28,7 +28,10 @@ const (
 	markBidID = "\uF8F1"
 	markPrice = "\uF8F2"
 	markView  = "\uF8F3"
-	marks     = markToken + markBidID + markPrice + markView
+	// These two stand around a value of a product.
+	markOpen  = "\uF8F4"
+	markClose = "\uF8F5"
+	marks     = markToken + markBidID + markPrice + markView + markOpen + markClose
 )
 
 // Compile makes the answer of a bid with c from its assets: Answer, Versions,
@@ -39,10 +42,20 @@ const (
 // address in a bid is https, and Linear; and where they are empty Mime,
 // MimeAll, Duration, Bitrate and BannerType. The error names every asset that
 // is wrong; c must then not be served.
+//
+// Of a creative with products it makes the Ad of each instead.
 func Compile(c *rtb.Creative, noticeBase string) error {
-	m := &maker{c: c, base: noticeBase, literals: map[string][]byte{}}
 	c.Answer, c.Viewable, c.Versions, c.Native, c.Fixed, c.FixedExt, c.Secure = nil, nil, nil, nil, nil, nil, false
+	if len(c.Products) > 0 {
+		return compileTemplate(c, noticeBase)
+	}
+	m := &maker{c: c, base: noticeBase, literals: map[string][]byte{}}
+	return m.compile()
+}
 
+// compile makes the answer of m.c, which has none yet.
+func (m *maker) compile() error {
+	c, noticeBase := m.c, m.base
 	if err := CheckNoticeBase(noticeBase); err != nil {
 		m.errs = append(m.errs, err)
 	}
@@ -104,6 +117,8 @@ type maker struct {
 	secure   bool         // every address so far is https
 	errs     []error
 	literals map[string][]byte // equal stretches of the VAST versions share memory
+
+	product *rtb.Product // of a template; else nil
 }
 
 func (m *maker) fail(field, reason string) {
@@ -118,7 +133,16 @@ func (m *maker) viewAddress() string { return m.base + "/e/view?t=" + markView +
 func (m *maker) viewableAddress() string { return m.base + "/e/view?t=" + markToken + "&v=viewable" }
 
 // clickAddress counts a click and leads to the landing page.
-func (m *maker) clickAddress() string { return m.base + "/e/click?t=" + markToken }
+func (m *maker) clickAddress() string { return m.clickBase() + markToken }
+
+// clickBase is that without the token. The id of a product needs no escaping
+// anywhere.
+func (m *maker) clickBase() string {
+	if m.product != nil {
+		return m.base + "/e/click?i=" + m.product.ID + "&t="
+	}
+	return m.base + "/e/click?t="
+}
 
 // address checks the address of something an ad loads.
 func (m *maker) address(field, s string) {
@@ -144,6 +168,8 @@ func (m *maker) text(field, s string) {
 		m.fail(field, "contains a reserved private-use character")
 	case strings.Contains(s, "${"):
 		m.fail(field, `contains "${", which exchanges take for a macro`)
+	case strings.Contains(s, "{PRODUCT_"):
+		m.fail(field, "contains a macro of a product, but the creative has no products")
 	}
 }
 

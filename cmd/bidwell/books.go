@@ -87,15 +87,16 @@ func (b *books) recoverable(ctx context.Context) error {
 	return err
 }
 
+// convert is a price in the account currency, zero where that is not known.
+func (s *server) convert(price rtb.Money, c rtb.Currency) rtb.Money {
+	converted, _ := s.bidder.Rates.ToAccount(price, c)
+	return converted
+}
+
 // buildBooks puts the consumers together, once the bidder that they tell is
 // there.
 func (s *server) buildBooks() {
-	rates := s.bidder.Rates
-	convert := func(price rtb.Money, c rtb.Currency) rtb.Money {
-		converted, _ := rates.ToAccount(price, c)
-		return converted
-	}
-	s.books.ledger = pacing.NewLedger(s.books.accounts, convert, func(e *rtb.Event, seen pacing.Kinds) {
+	s.books.ledger = pacing.NewLedger(s.books.accounts, s.convert, func(e *rtb.Event, seen pacing.Kinds) {
 		s.pacer.Apply(e, seen, s.clock.Now())
 		s.bidder.Exposures.Apply(e)
 	})

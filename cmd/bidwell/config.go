@@ -80,12 +80,12 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.String("admin.listen", "127.0.0.1:8081", "address of the admin API; loopback only while there are no accounts")
 	flags.Duration("drain-delay", time.Second, "how long /readyz fails after a stop signal before the public listener closes, for load balancers to notice")
 	flags.Duration("drain", 10*time.Second, "how long requests under way may take after a stop signal")
-	flags.Duration("reload", 500*time.Millisecond, "how often changes of campaigns are looked for")
+	flags.Duration("reload", 500*time.Millisecond, "how often changes of campaigns and models are looked for")
 	flags.Duration("token-key-life", 720*time.Hour, "how long a key seals notice tokens before a new one is made")
 	flags.Int("cache-mb", 256, "memory for profiles of recent users, in MiB")
 	flags.String("currency", "USD", "currency of budgets and goals")
 	flags.StringToString("rates", nil, "worth of one unit of other currencies in the account's, such as EUR=1.08; replaces the built-in table")
-	flags.String("model", "", "model file made by \"bidwell model train\"; empty: the starter model")
+	flags.String("model", "", "model file made by \"bidwell model train\": goes live unless it is among the models already; empty: what was live before, at first the starter model")
 	learn := models.DefaultLearner()
 	flags.Bool("learn.on", true, "learn from what happens and bid by it")
 	flags.Duration("learn.every", time.Second, "how often bidders get what was learned since")
@@ -108,6 +108,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.Duration("bid.write-timeout", d.WriteTimeout, "time for one answer to leave")
 	flags.Duration("bid.idle-timeout", d.IdleTimeout, "how long a connection may wait for its next request")
 	flags.Duration("bid.max-delay", d.MaxDelay, "wait for a processor above which a part of the requests is shed")
+	flags.Float64("bid.explore", d.Explore, "part of the clicks that trying lesser known creatives may cost, 0 to 1")
 	flags.Int("bid.max-conns", d.MaxConns, "connections served at a time")
 }
 
@@ -212,6 +213,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 			IdleTimeout:  k.Duration("bid.idle-timeout"),
 			MaxDelay:     k.Duration("bid.max-delay"),
 			MaxConns:     k.Int("bid.max-conns"),
+			Explore:      k.Float64("bid.explore"),
 		},
 	}
 	var errs []error

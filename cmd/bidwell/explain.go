@@ -75,6 +75,11 @@ func printExplanation(to io.Writer, e *rtb.Explanation) error {
 		if err := table.Flush(); err != nil {
 			return err
 		}
+		for _, l := range imp.LineItems {
+			if l.Choice != "" && l.Rank > 0 {
+				fmt.Fprintf(to, "%s shows %s of %d creatives: %s\n", l.LineItem, l.Creative, len(l.Creatives), l.Choice)
+			}
+		}
 	}
 	return nil
 }

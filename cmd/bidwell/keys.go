@@ -218,11 +218,16 @@ func writeKeys(path string, k *keys) (err error) {
 	if err != nil {
 		return err
 	}
+	return replaceFile(path, append(text, '\n'))
+}
+
+// replaceFile has the text in the file, durably, or the file as it was.
+func replaceFile(path string, text []byte) error {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(text, '\n'))
+	_, err = f.Write(text)
 	if err = cmp.Or(err, f.Chmod(0o600), f.Sync()); err != nil {
 		f.Close()
 		return err

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -18,33 +21,58 @@ var (
 	learnedImpressions = metrics.NewCounter("bidwell_learned_impressions_total")
 	learnedClicks      = metrics.NewCounter("bidwell_learned_clicks_total")
 	learnedConversions = metrics.NewCounter("bidwell_learned_conversions_total")
-	modelSwaps         = metrics.NewCounter("bidwell_model_swaps_total")
 	learningTime       = metrics.NewHistogram("bidwell_model_publish_seconds")
 )
 
 // learning is the consumer of the log that learns from it and hands the bidder
-// what it has learned, every now and then.
+// what it has learned, every now and then. What it knows is kept in a file with
+// its position in the log; without the file it learns from the whole log again.
 type learning struct {
 	every time.Duration // between two models
+	path  string        // of the file
 
 	mu      sync.Mutex // of the learner
 	learner *models.Learner
 	told    models.LearnerStats // what the metrics know
+	saved   uint64              // position that is in the file
 	refit   time.Time           // when the corrections are fitted anew, in the time of the log
 }
 
-// openLearning starts from what the bidder begins with.
-func (s *server) openLearning() error {
+// openLearning starts from what the bidder began with.
+func (s *server) openLearning(ctx context.Context) error {
 	if !s.cfg.Learn.On {
 		return nil
 	}
 	cfg := models.DefaultLearner()
 	cfg.Bits, cfg.ClickWait, cfg.Keep = s.cfg.Learn.Bits, s.cfg.Learn.ClickWait, s.cfg.Learn.Keep
-	learner, err := models.NewLearner(cfg, s.bidder.Predictor.Model())
-	if err != nil {
+	l := &learning{every: s.cfg.Learn.Every, path: filepath.Join(s.cfg.Data, "learner")}
+	state, err := os.ReadFile(l.path)
+	switch {
+	case err == nil:
+		if l.learner, err = models.RestoreLearner(cfg, state); err != nil {
+			slog.Warn("learning starts again from the beginning of the log", "file", l.path, "cause", err)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("learn: %w", err)
 	}
-	s.learning = &learning{every: s.cfg.Learn.Every, learner: learner}
+	if l.learner == nil {
+		base, err := s.models.Base(ctx)
+		if err != nil {
+			return fmt.Errorf("learn: %w", err)
+		}
+		if l.learner, err = models.NewLearner(cfg, base); err != nil {
+			return fmt.Errorf("learn: %w", err)
+		}
+	} else {
+		l.saved, l.told = l.learner.Position(), l.learner.Stats()
+		if err := s.models.Learn(ctx, l.learner.Model(), l.learner.Metrics()); err != nil {
+			return fmt.Errorf("learn: %w", err)
+		}
+	}
+	l.learner.Shader, l.learner.Creatives = s.bidder.Shader, s.bidder.Creatives
+	l.learner.Convert = s.convert
+	l.learner.Labelled = s.models.Observe
+	s.learning = l
 	if !s.cfg.Simulated.IsZero() {
 		s.learning.every = min(s.learning.every, 100*time.Millisecond) // in which simulated minutes may pass
 	}
@@ -59,9 +87,14 @@ func (s *server) learn(ctx context.Context) error {
 	}
 	done := make(chan struct{})
 	var publishing sync.WaitGroup
-	publishing.Go(func() { l.publish(done, s) })
-	defer publishing.Wait()
-	defer close(done)
+	publishing.Go(func() { l.publish(ctx, done, s) })
+	defer func() {
+		close(done)
+		publishing.Wait()
+		if err := l.save(); err != nil {
+			slog.Error("what was learned is not saved", "cause", err)
+		}
+	}()
 	return follow(ctx, "learner", s.books.log.Events(), func() (uint64, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -73,34 +106,63 @@ func (s *server) learn(ctx context.Context) error {
 	})
 }
 
-// publish hands over a model whenever there is something new.
-func (l *learning) publish(done <-chan struct{}, s *server) {
-	tick := time.NewTicker(l.every)
+// saveEvery is how often what was learned is saved. What was learned since is
+// learned again from the log.
+const saveEvery = time.Minute
+
+// publish hands over a model whenever there is something new, and saves now and
+// then.
+func (l *learning) publish(ctx context.Context, done <-chan struct{}, s *server) {
+	tick, save := time.NewTicker(l.every), time.NewTicker(saveEvery)
 	defer tick.Stop()
+	defer save.Stop()
 	for {
 		select {
 		case <-done:
 			return
+		case <-save.C:
+			if err := l.save(); err != nil {
+				slog.Error("what was learned is not saved", "cause", err)
+			}
+			continue
 		case <-tick.C:
 		}
-		if m := l.model(s.clock.Now()); m != nil {
-			m.Version = s.bidder.Predictor.Model().Version
-			s.bidder.Predictor.Swap(m)
-			modelSwaps.Inc()
+		if m, metrics := l.model(s.clock.Now()); m != nil {
+			if err := s.models.Learn(ctx, m, metrics); err != nil && ctx.Err() == nil {
+				slog.Error("what was learned does not become a version", "cause", err)
+			}
 		}
 	}
+}
+
+// save writes down what is known.
+func (l *learning) save() error {
+	l.mu.Lock()
+	position := l.learner.Position()
+	if position == l.saved {
+		l.mu.Unlock()
+		return nil
+	}
+	state := l.learner.AppendState(nil)
+	l.mu.Unlock()
+	if err := replaceFile(l.path, state); err != nil {
+		return err
+	}
+	l.saved = position // the only one who saves
+	return nil
 }
 
 // refitEvery is how often the corrections are fitted anew.
 const refitEvery = 6 * time.Hour
 
-// model is what has been learned, nil when there was nothing since the last.
-func (l *learning) model(now time.Time) *models.Model {
+// model is what has been learned, and how good its predictions were; nil when
+// there was nothing since the last.
+func (l *learning) model(now time.Time) (*models.Model, models.Metrics) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	stats := l.learner.Stats()
 	if stats == l.told {
-		return nil
+		return nil, models.Metrics{}
 	}
 	begun := time.Now()
 	learnedImpressions.AddInt64(int64(stats.Impressions - l.told.Impressions))
@@ -117,8 +179,9 @@ func (l *learning) model(now time.Time) *models.Model {
 		slog.Info("corrections fitted anew", "impressions", m.Rows, "clicks", m.Clicks, "ne", m.NE(), "calibration", m.Calibration)
 	}
 	m := l.learner.Model()
+	l.learner.Publish()
 	learningTime.UpdateDuration(begun)
-	return m
+	return m, l.learner.Metrics()
 }
 
 // checkLearning reports every setting that is wrong.

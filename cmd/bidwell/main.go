@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newServeCommand(), newDemoCommand(), newApplyCommand(), newAudienceCommand(),
-		newExplainCommand(), newReportCommand(), newModelCommand(), newVersionCommand(),
+		newExplainCommand(), newReportCommand(), newModelCommand(), newExperimentCommand(), newVersionCommand(),
 	)
 	return root.ExecuteContext(ctx)
 }

@@ -24,21 +24,25 @@ import (
 )
 
 func newModelCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "Train click models"}
-	cmd.AddCommand(newModelTrainCommand())
+	cmd := &cobra.Command{Use: "model", Short: "Train models, and decide which one bids are priced by"}
+	cmd.AddCommand(
+		newModelTrainCommand(), newModelListCommand(), newModelShowCommand(), newModelAddCommand(),
+		newModelPromoteCommand(), newModelRollbackCommand(), newModelRetireCommand(),
+	)
 	return cmd
 }
 
 func newModelTrainCommand() *cobra.Command {
-	var in, out, data string
-	var asJSON bool
+	var in, out, data, address string
+	var add, asJSON bool
 	cfg := models.DefaultTrainConfig()
 	own := models.DefaultFTRL()
 	cmd := &cobra.Command{
 		Use:   "train --in LOG --out FILE",
 		Short: "Learn a click model from a log of impressions",
 		Long: `Learn a click model from a log of impressions and write it to a file that
-"bidwell serve --model FILE" loads.
+"bidwell serve --model FILE" loads. With --add a running bidwell gets it at once,
+as a shadow; "bidwell model promote" puts it into service.
 
 The log has one JSON object a line, oldest first, as "loadtest exchange --log"
 writes it: time, imp, line_item, creative, media, w, h, click (0 or 1),
@@ -52,7 +56,20 @@ of an impression and fits any advertiser, as the built-in starter model does.`,
 					cfg.Settings = []models.FTRLConfig{own}
 				}
 			}
-			return trainModel(cmd, in, out, data, cfg, asJSON)
+			result, file, err := trainModel(cmd, in, out, data, cfg)
+			if err != nil {
+				return err
+			}
+			if add {
+				client := admin.NewClient(address)
+				defer client.Close()
+				added, err := client.AddModel(cmd.Context(), bytes.NewReader(file))
+				if err != nil {
+					return unreachable(err, address)
+				}
+				result.Version = added.Version
+			}
+			return result.print(cmd, out, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&in, "in", "", "log of impressions; - for standard input")
@@ -63,53 +80,72 @@ of an impression and fits any advertiser, as the built-in starter model does.`,
 	cmd.Flags().Float64Var(&own.Beta, "beta", own.Beta, "smooths the learning rate of rare features")
 	cmd.Flags().Float64Var(&own.L1, "l1", own.L1, "keeps rare features out of the model")
 	cmd.Flags().Float64Var(&own.L2, "l2", own.L2, "keeps weights small")
+	cmd.Flags().BoolVar(&add, "add", false, "add the model to a running bidwell as a shadow")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	adminFlag(cmd, &address)
 	cmd.MarkFlagRequired("in")
 	cmd.MarkFlagRequired("out")
 	return cmd
 }
 
-func trainModel(cmd *cobra.Command, in, out, data string, cfg models.TrainConfig, asJSON bool) error {
+// trained is what training says of its model.
+type trained struct {
+	Rows        uint64  `json:"rows"`
+	Clicks      uint64  `json:"clicks"`
+	LogLoss     float64 `json:"log_loss"`
+	NE          float64 `json:"ne"`
+	AUC         float64 `json:"auc"`
+	Calibration float64 `json:"calibration"`
+	Bytes       int     `json:"bytes"`
+	Version     uint32  `json:"version,omitempty"` // in the running bidwell that it was added to
+}
+
+// trainModel writes the model to a file, which it also returns.
+func trainModel(cmd *cobra.Command, in, out, data string, cfg models.TrainConfig) (result trained, file []byte, err error) {
 	catalog := &logCatalog{}
 	if data != "" {
-		var err error
 		if catalog, err = openLogCatalog(cmd.Context(), data); err != nil {
-			return err
+			return trained{}, nil, err
 		}
 	}
 	input := cmd.InOrStdin()
 	if in != "-" {
 		f, err := os.Open(in)
 		if err != nil {
-			return err
+			return trained{}, nil, err
 		}
 		defer f.Close()
 		input = f
 	}
 	model, metrics, err := models.Train(readLog(input, catalog, cmd.ErrOrStderr()), cfg)
 	if err != nil {
-		return err
+		return trained{}, nil, err
 	}
 	if data != "" && 2*catalog.known < catalog.looked {
 		fmt.Fprintf(cmd.ErrOrStderr(), "warning: only %.1f%% of the log's impressions are of creatives in %s; of the others only the kind of medium is learned\n",
 			100*float64(catalog.known)/float64(catalog.looked), data)
 	}
-	var file bytes.Buffer
-	if err := model.Write(&file); err != nil {
-		return err
+	var written bytes.Buffer
+	if err := model.Write(&written); err != nil {
+		return trained{}, nil, err
 	}
-	if err := os.WriteFile(out, file.Bytes(), 0o644); err != nil {
-		return err
+	if err := os.WriteFile(out, written.Bytes(), 0o644); err != nil {
+		return trained{}, nil, err
 	}
-	result := map[string]any{
-		"rows": metrics.Rows, "clicks": metrics.Clicks, "log_loss": metrics.LogLoss, "ne": metrics.NE(),
-		"auc": metrics.AUC, "calibration": metrics.Calibration, "bytes": file.Len(),
-	}
+	return trained{
+		Rows: metrics.Rows, Clicks: metrics.Clicks, LogLoss: metrics.LogLoss, NE: metrics.NE(), AUC: metrics.AUC, Calibration: metrics.Calibration, Bytes: written.Len(),
+	}, written.Bytes(), nil
+}
+
+func (r *trained) print(cmd *cobra.Command, out string, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s: %d impressions, %d clicks; predicted before learning: AUC %.4f, NE %.4f, calibration %.3f; %d bytes\n",
-		out, metrics.Rows, metrics.Clicks, metrics.AUC, metrics.NE(), metrics.Calibration, file.Len())
+		out, r.Rows, r.Clicks, r.AUC, r.NE, r.Calibration, r.Bytes)
+	if r.Version > 0 {
+		fmt.Fprintf(cmd.OutOrStdout(), "added as version %d, a shadow; bidwell model promote %d makes it live\n", r.Version, r.Version)
+	}
 	return nil
 }
 

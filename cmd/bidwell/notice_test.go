@@ -31,8 +31,9 @@ func (p *program) reach(notice, price string) string {
 }
 
 var (
-	pixelInMarkup = regexp.MustCompile(`https://bid\.example\.com/e/view\?[^"' ]+`)
-	clickInMarkup = regexp.MustCompile(`https://bid\.example\.com/e/click\?[^"' ]+`)
+	pixelInMarkup  = regexp.MustCompile(`https://bid\.example\.com/e/view\?[^"' ]+`)
+	productInClick = regexp.MustCompile(`\?i=([a-z]+)&`)
+	clickInMarkup  = regexp.MustCompile(`https://bid\.example\.com/e/click\?[^"' ]+`)
 )
 
 // answer is all that a notice's answer may say.
@@ -100,6 +101,41 @@ func TestNotices(t *testing.T) {
 			t.Errorf("lurl: %+v", got)
 		}
 		p.awaitMoney("everyone", "0.0085", "0.01") // wide is open
+	}
+}
+
+// A click on a template leads to the product that was shown, and nothing that
+// an address says leads to anything else.
+func TestClicksOnProducts(t *testing.T) {
+	p := serve(t, "--public-url", "https://bid.example.com")
+	p.apply(strings.Replace(shop, `type: banner, width: 300, height: 250, image: "https://cdn.example/a.jpg"`,
+		`type: banner, width: 300, height: 250, html: '<a href="{PRODUCT_URL}">{PRODUCT_TITLE}</a>', products: [`+
+			`{id: boot, title: "Boot & Co", url: "https://acme.example/boot?l={LINE_ITEM}"}, {id: sock, title: Sock}]`, 1))
+	p.awaitExplained(`"outcome":"bid"`)
+	leads := map[string]string{"boot": "https://acme.example/boot?l=everyone", "sock": landing}
+	seen := map[string]bool{}
+	for i := 0; len(seen) < len(leads) && i < 200; i++ {
+		b := p.mustBid(request)
+		click := clickInMarkup.FindString(b.AdM)
+		product := productInClick.FindStringSubmatch(click)
+		if product == nil {
+			t.Fatalf("click %q names no product", click)
+		}
+		title := map[string]string{"boot": ">Boot &amp; Co<", "sock": ">Sock<"}[product[1]]
+		if seen[product[1]] = true; !strings.Contains(b.AdM, title) {
+			t.Errorf("markup of %s: %s", product[1], b.AdM)
+		}
+		if got := p.notify(p.reach(click, "")); got.goes != leads[product[1]] {
+			t.Errorf("%s: a click leads to %q, want %q", product[1], got.goes, leads[product[1]])
+		}
+		for altered, want := range map[string]string{"i=boot": leads["boot"], "i=nothing": landing, "i=https://evil.example/": landing, "i=": landing} {
+			if got := p.notify(strings.Replace(p.reach(click, ""), "i="+product[1], altered, 1)); got.goes != want {
+				t.Errorf("%s: a click leads to %q, want %q", altered, got.goes, want)
+			}
+		}
+	}
+	if len(seen) != len(leads) {
+		t.Errorf("200 bids showed %v, want both", seen)
 	}
 }
 

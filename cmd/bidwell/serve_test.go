@@ -21,7 +21,7 @@ line-items:
 `
 
 const (
-	request = `{"id":"r","at":1,"tmax":5000,"cur":["USD"],"imp":[{"id":"1","banner":{"w":300,"h":250},"bidfloor":0.5}],` +
+	request = `{"id":"r","at":2,"tmax":5000,"cur":["USD"],"imp":[{"id":"1","banner":{"w":300,"h":250},"bidfloor":0.5}],` +
 		`"site":{"id":"s","domain":"news.example"},"device":{"ua":"Mozilla/5.0","ip":"203.0.113.7","ifa":"IFA"}}`
 	ann = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 	bob = "0d2c5f7a-91e4-4a7e-9b2f-7f3c1c5264de"

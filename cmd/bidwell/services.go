@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,7 +21,6 @@ import (
 	"bidwell/bidder/openrtb"
 	"bidwell/events"
 	"bidwell/events/track"
-	"bidwell/models"
 	"bidwell/pacing"
 	"bidwell/rtb"
 	"bidwell/store/pebble"
@@ -48,6 +45,7 @@ type server struct {
 	catalog  *targeting.Catalog
 	pacer    *pacing.Pacer
 	books    books
+	models   shelf
 	learning *learning // nil where it is off
 	bidder   *bidder.Bidder
 	tracker  *track.Handler
@@ -101,11 +99,14 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 	if err := s.refreshExchanges(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.openModels(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.buildBidder(); err != nil {
 		return nil, err
 	}
 	s.buildBooks()
-	if err := s.openLearning(); err != nil {
+	if err := s.openLearning(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.readKnown(ctx); err != nil {
@@ -114,13 +115,7 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 	return s, s.buildAdmin()
 }
 
-func (s *server) buildBidder() error {
-	model, err := loadModel(s.cfg.Model)
-	if err != nil {
-		return err
-	}
-	from, trained := cmp.Or(s.cfg.Model, "starter"), model.Clicks.Metrics()
-	slog.Info("click model", "from", from, "rows", trained.Rows, "auc", strconv.FormatFloat(trained.AUC, 'f', 4, 64))
+func (s *server) buildBidder() (err error) {
 	if s.cache, err = bidder.NewCache(s.profiles, int64(s.cfg.CacheMB)<<20); err != nil {
 		return err
 	}
@@ -128,7 +123,7 @@ func (s *server) buildBidder() error {
 		Catalog:   s.catalog,
 		Profiles:  s.cache,
 		Pacer:     s.pacer,
-		Predictor: models.NewPredictor(model),
+		Predictor: s.models.Predictor(),
 		Keys:      s.ring,
 		Exchanges: s.directory.Load(),
 		Rates:     rtb.NewRates(s.cfg.Account, s.cfg.Rates),
@@ -150,22 +145,6 @@ func (s *server) buildBidder() error {
 	return nil
 }
 
-func loadModel(path string) (*models.Model, error) {
-	if path == "" {
-		return models.Starter()
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open model: %w", err)
-	}
-	defer f.Close()
-	model, err := models.ReadModel(f)
-	if err != nil {
-		return nil, fmt.Errorf("read model %s: %w", path, err)
-	}
-	return model, nil
-}
-
 func (s *server) buildAdmin() (err error) {
 	s.compiler = admin.NewCompiler(s.documents, s.exchangeID, s.prepare)
 	cfg := admin.DefaultConfig()
@@ -180,6 +159,7 @@ func (s *server) buildAdmin() (err error) {
 		Pacing:           s.pacing,
 		Resume:           s.pacer.Resume,
 		Discrepancies:    s.books.accounts.Tallies,
+		Models:           s.models.Registry,
 		ValidateExchange: s.validateExchange,
 		RedactExchange:   redactExchange,
 		ExchangeID:       s.exchangeID,
@@ -299,6 +279,7 @@ func (s *server) run(ctx context.Context) error {
 		return s.books.run(booking, s)
 	})
 	inside.Go(func() error { return ignoreCanceled(s.keys.run(inner, s.ring)) })
+	inside.Go(func() error { return ignoreCanceled(s.models.Run(inner)) })
 	inside.Go(func() error { return ignoreCanceled(s.learn(inner)) })
 
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
@@ -385,7 +366,7 @@ func (s *server) close() {
 	if s.documents != nil {
 		errs = append(errs, s.documents.Close())
 	}
-	errs = append(errs, s.books.close())
+	errs = append(errs, s.models.close(), s.books.close())
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close()) // last: another may open the stores now
 	}

@@ -27,7 +27,13 @@ func TestVersionAndHelp(t *testing.T) {
 		{[]string{"apply"}, []string{"--file", "--dry-run", "--json", "--admin"}},
 		{[]string{"audience", "import"}, []string{"--segment", "--mode", "--kind", "--ttl", "auto, email, sha256_email, phone, sha256_phone, device_id, cookie or partner"}},
 		{[]string{"explain"}, []string{"--exchange", "--json", "--admin"}},
-		{[]string{"model", "train"}, []string{"--in", "--out", "--data", "--bits"}},
+		{[]string{"model", "train"}, []string{"--in", "--out", "--data", "--bits", "--add"}},
+		{[]string{"model", "list"}, []string{"--json", "--admin", "calibration"}},
+		{[]string{"model", "show"}, []string{"--json", "--admin", "bidwell model show 7"}},
+		{[]string{"model", "add"}, []string{"--json", "--admin", "shadow"}},
+		{[]string{"model", "promote"}, []string{"--canary", "--json", "--admin", "online"}},
+		{[]string{"model", "rollback"}, []string{"--reason", "--json", "--admin"}},
+		{[]string{"model", "retire"}, []string{"--json", "--admin"}},
 	} {
 		wantText(t, mustRun(t, append(c.args, "--help")...), c.want...)
 		_, err := command(t, append(c.args, "--colour")...)

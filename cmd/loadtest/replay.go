@@ -18,7 +18,7 @@ func replayCommand() *cobra.Command {
 	var (
 		replay                   loadtest.Replay
 		in, auction, profileFile string
-		asJSON                   bool
+		shade, asJSON            bool
 	)
 	cmd := &cobra.Command{
 		Use:   "replay --in FILE.csv --budget B",
@@ -59,6 +59,7 @@ without one it bids a hundred times what the first rows suggest.`,
 					return err
 				}
 			}
+			replay.Unshaded = !shade
 			replay.Auction = loadtest.AuctionKind(auction)
 			replay.Progress = progress(cmd.ErrOrStderr(), "auctions")
 			result, err := replay.Run(cmd.Context())
@@ -87,6 +88,9 @@ without one it bids a hundred times what the first rows suggest.`,
 	flags.IntVar(&replay.Late, "late", 0, "auctions until a win or a loss is told, as well as --delay; at the end of the log all are told")
 	flags.StringVar(&replay.Losses, "losses", "told", "told or never: then what a lost bid holds is free when --hold is over")
 	flags.Float64Var(&replay.Drop, "drop", 0, "part of the rows after which the first bidder is gone and its lease with it; 0 never")
+	flags.BoolVar(&shade, "shade", true, "lower bids in first-price auctions to what past ones say is best")
+	flags.StringVar(&replay.Feedback, "feedback", loadtest.FeedbackPrice, "of first-price auctions: price, that would have won, or win-loss only")
+	flags.Float64Var(&replay.Control, "control", 0, "part of the bids in first-price auctions that is not shaded")
 	flags.Uint64Var(&replay.Seed, "seed", 1, "of what chance decides")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	require(cmd, "in")

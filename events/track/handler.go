@@ -36,7 +36,9 @@ type Parts struct {
 	// called concurrently, and e is the caller's again when it returns.
 	Write func(e *rtb.Event, deadline time.Time) error
 
-	// Landing is where a click leads to, nil for nowhere. It also fills in what
+	// Landing is where a click leads to, nil for nowhere. Whoever clicks can
+	// write anything into click.Product: it may choose among the landing pages
+	// of the token's own creative, and no others. Landing also fills in what
 	// click says of campaign, line item, creative and exchange.
 	Landing func(e *rtb.Event, click *rtb.Click) *rtb.Landing
 }
@@ -212,12 +214,13 @@ func (h *Handler) answer(ctx *fasthttp.RequestCtx, s *scratch, t rtb.EventType, 
 	}
 }
 
-// redirect leads to the landing page that the creative had when it was loaded,
-// whatever else the request says.
+// redirect leads to the landing page that the creative, or the product that
+// was shown, had when it was loaded, whatever else the request says.
 func (h *Handler) redirect(ctx *fasthttp.RequestCtx, s *scratch, became result) {
 	click := &s.click
-	*click = rtb.Click{ID: click.ID[:0], Bid: s.event.Bid, CacheBuster: uint64(ctx.Time().UnixNano())}
+	*click = rtb.Click{ID: click.ID[:0], Bid: s.event.Bid, CacheBuster: uint64(ctx.Time().UnixNano()), Product: ctx.QueryArgs().Peek("i")}
 	landing := h.Landing(&s.event, click)
+	click.Product = nil // it is the request's
 	if landing == nil {
 		ctx.SetStatusCode(fasthttp.StatusNotFound)
 		return

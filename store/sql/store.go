@@ -1,6 +1,7 @@
 // Package sql keeps documents in SQLite: campaigns and all else that people
 // edit. They are few, read as a whole and changed now and then, so they are
-// JSON bodies under a kind and an id and not one table for each.
+// JSON bodies under a kind and an id and not one table for each. It also keeps
+// the versions of models, with their files.
 //
 // Writers wait for one another on a single connection; readers never wait,
 // because the file is in write-ahead mode.
@@ -22,11 +23,16 @@ import (
 )
 
 //go:embed schema.sql
-var schema string
+var documentsSchema string
 
-// schemaVersion is kept in the file's user_version, so that an older program
-// refuses a newer file instead of damaging it.
-const schemaVersion = 1
+//go:embed models.sql
+var modelsSchema string
+
+// schema are the steps that make a file what this program works with. How many
+// of them were taken is kept in the file's user_version, so that an older file
+// gets the rest, and an older program refuses a newer file instead of damaging
+// it. What has been released is not changed, but followed by another step.
+var schema = []string{documentsSchema, modelsSchema}
 
 // Store is one SQLite file. It is safe for concurrent use.
 type Store struct {
@@ -92,15 +98,17 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case have == schemaVersion:
+	case have == len(schema):
 		return nil
-	case have > schemaVersion:
-		return fmt.Errorf("the file has schema %d, this program knows %d: use a newer bidwell", have, schemaVersion)
+	case have > len(schema):
+		return fmt.Errorf("the file has schema %d, this program knows %d: use a newer bidwell", have, len(schema))
 	}
-	if _, err := tx.ExecContext(ctx, schema); err != nil {
-		return err
+	for i, step := range schema[have:] {
+		if _, err := tx.ExecContext(ctx, step); err != nil {
+			return fmt.Errorf("schema %d: %w", have+i+1, err)
+		}
 	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(schema))); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -2,44 +2,44 @@ package models
 
 import "math"
 
-// A curve bends predictions before their mean is set right: a model may be too
+// A bend changes predictions before their mean is set right: a model may be too
 // sure of itself, or not sure enough. The zero value changes nothing.
-type curve struct {
-	kind  curveKind
-	a, b  float64               // Platt: the logit becomes a + b * logit
-	steps *[curvePoints]float32 // isotonic: the logit at each point, between points on a line
+type bend struct {
+	kind  bendKind
+	a, b  float64              // Platt: the logit becomes a + b * logit
+	steps *[bendPoints]float32 // isotonic: the logit at each point, between points on a line
 }
 
-type curveKind uint8
+type bendKind uint8
 
 const (
-	curveNone curveKind = iota
-	curvePlatt
-	curveIsotonic
-	curveKinds
+	bendNone bendKind = iota
+	bendPlatt
+	bendIsotonic
+	bendKinds
 )
 
-func (k curveKind) String() string { return [...]string{"none", "platt", "isotonic"}[k] }
+func (k bendKind) String() string { return [...]string{"none", "platt", "isotonic"}[k] }
 
 // Predictions are summed up by their logit, 16 classes to each unit.
 const (
-	curveLow    = -14.0 // logit of the first class
-	curveScale  = 16
-	curvePoints = 17 * curveScale
+	bendLow    = -14.0 // logit of the first class
+	bendScale  = 16
+	bendPoints = 17 * bendScale
 )
 
-// curvePosition is the class of a logit, with fraction.
-func curvePosition(logit float64) float64 {
-	return max(0, min((logit-curveLow)*curveScale, curvePoints-1))
+// bendPosition is the class of a logit, with fraction.
+func bendPosition(logit float64) float64 {
+	return max(0, min((logit-bendLow)*bendScale, bendPoints-1))
 }
 
-func (c *curve) apply(p float64) float64 {
+func (c *bend) apply(p float64) float64 {
 	switch c.kind {
-	case curvePlatt:
+	case bendPlatt:
 		return clampProbability(sigmoid(c.a + c.b*logit(p)))
-	case curveIsotonic:
-		at := curvePosition(logit(p))
-		i := min(int(at), curvePoints-2)
+	case bendIsotonic:
+		at := bendPosition(logit(p))
+		i := min(int(at), bendPoints-2)
 		low, high := float64(c.steps[i]), float64(c.steps[i+1])
 		return clampProbability(sigmoid(low + (at-float64(i))*(high-low)))
 	}
@@ -48,14 +48,14 @@ func (c *curve) apply(p float64) float64 {
 
 func logit(p float64) float64 { return math.Log(p / (1 - p)) }
 
-// curveData is all that fitting a curve needs: examples and clicks by class of
+// bendData is all that fitting a curve needs: examples and clicks by class of
 // predicted logit, older ones counting less.
-type curveData struct {
-	rows, clicks [curvePoints]float64
+type bendData struct {
+	rows, clicks [bendPoints]float64
 	unit         float64 // what the next example counts; grows instead of all others shrinking
 }
 
-func (d *curveData) add(p float64, click bool, keep float64) {
+func (d *bendData) add(p float64, click bool, keep float64) {
 	if d.unit = d.unit / keep; !(d.unit >= 1) {
 		d.unit = 1
 	}
@@ -66,7 +66,7 @@ func (d *curveData) add(p float64, click bool, keep float64) {
 		}
 		d.unit = 1
 	}
-	i := int(curvePosition(logit(p)) + 0.5)
+	i := int(bendPosition(logit(p)) + 0.5)
 	d.rows[i] += d.unit
 	if click {
 		d.clicks[i] += d.unit
@@ -74,7 +74,7 @@ func (d *curveData) add(p float64, click bool, keep float64) {
 }
 
 // totals are in examples, an old one counting for less than one.
-func (d *curveData) totals() (rows, clicks float64) {
+func (d *bendData) totals() (rows, clicks float64) {
 	for i := range d.rows {
 		rows += d.rows[i]
 		clicks += d.clicks[i]
@@ -85,7 +85,7 @@ func (d *curveData) totals() (rows, clicks float64) {
 
 // platt fits a and b by Newton's method, held to 0 and 1 by a prior worth a
 // few clicks (Platt 1999). It reports false when the data does not say.
-func (d *curveData) platt() (curve, bool) {
+func (d *bendData) platt() (bend, bool) {
 	const priorA, priorB = 0.25, 20 // inverse variances
 	unit := max(d.unit, 1)
 	a, b := 0.0, 1.0
@@ -96,7 +96,7 @@ func (d *curveData) platt() (curve, bool) {
 			if n == 0 {
 				continue
 			}
-			x := curveLow + float64(i)/curveScale
+			x := bendLow + float64(i)/bendScale
 			p := sigmoid(a + b*x)
 			g, h := (n*p-d.clicks[i])/unit, n*p*(1-p)/unit
 			ga += g
@@ -107,7 +107,7 @@ func (d *curveData) platt() (curve, bool) {
 		}
 		det := haa*hbb - hab*hab
 		if !(det > 0) {
-			return curve{}, false
+			return bend{}, false
 		}
 		da, db := (hbb*ga-hab*gb)/det, (haa*gb-hab*ga)/det
 		// Steps are bounded: far from the answer the parabola misleads.
@@ -120,15 +120,15 @@ func (d *curveData) platt() (curve, bool) {
 		}
 	}
 	if !(b >= 0.1 && b <= 5 && math.Abs(a) <= 20) {
-		return curve{}, false
+		return bend{}, false
 	}
-	return curve{kind: curvePlatt, a: a, b: b}, true
+	return bend{kind: bendPlatt, a: a, b: b}, true
 }
 
 // isotonic fits the best rising steps by pooling adjacent violators (Ayer et
 // al. 1955), each pool drawn a little towards the whole, and joins the middles of the pools by
 // lines.
-func (d *curveData) isotonic() (curve, bool) {
+func (d *bendData) isotonic() (bend, bool) {
 	type pool struct {
 		rows, clicks, x float64 // x is the sum of logits
 	}
@@ -139,7 +139,7 @@ func (d *curveData) isotonic() (curve, bool) {
 			continue
 		}
 		n, clicks := n/unit, d.clicks[i]/unit
-		pools = append(pools, pool{n, clicks, n * (curveLow + float64(i)/curveScale)})
+		pools = append(pools, pool{n, clicks, n * (bendLow + float64(i)/bendScale)})
 		for k := len(pools) - 1; k > 0 && pools[k-1].clicks*pools[k].rows >= pools[k].clicks*pools[k-1].rows; k-- {
 			pools[k-1].rows += pools[k].rows
 			pools[k-1].clicks += pools[k].clicks
@@ -148,11 +148,11 @@ func (d *curveData) isotonic() (curve, bool) {
 		}
 	}
 	if len(pools) < 3 {
-		return curve{}, false
+		return bend{}, false
 	}
 	rows, clicks := d.totals()
 	mean := clicks / rows
-	c := curve{kind: curveIsotonic, steps: new([curvePoints]float32)}
+	c := bend{kind: bendIsotonic, steps: new([bendPoints]float32)}
 	at, level := make([]float64, len(pools)), make([]float64, len(pools))
 	for i, p := range pools {
 		at[i] = p.x / p.rows
@@ -160,7 +160,7 @@ func (d *curveData) isotonic() (curve, bool) {
 	}
 	k := 0
 	for i := range c.steps {
-		x := curveLow + float64(i)/curveScale
+		x := bendLow + float64(i)/bendScale
 		for k < len(pools)-1 && at[k+1] <= x {
 			k++
 		}

@@ -1,0 +1,244 @@
+package models
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"bidwell/rtb"
+)
+
+const (
+	learnerName    = "bidwell learner\n"
+	learnerVersion = 1
+	mostCampaigns  = 1 << 22
+)
+
+// AppendState appends all that l knows and waits for. With the log from its
+// Position on, [RestoreLearner] goes on as if nothing had been.
+func (l *Learner) AppendState(b []byte) []byte {
+	return append(b, sealState(learnerName, learnerVersion, l.walk)...)
+}
+
+// RestoreLearner makes the learner of a state. It fails with ErrState where
+// that is damaged, or of other settings.
+func RestoreLearner(cfg LearnerConfig, b []byte) (*Learner, error) {
+	l, err := newLearner(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := openState(b, learnerName, learnerVersion, l.walk); err != nil {
+		return nil, fmt.Errorf("restore learner: %w", err)
+	}
+	return l, nil
+}
+
+func (l *Learner) walk(s *state) {
+	var base bytes.Buffer
+	if !s.reading {
+		l.base.Write(&base) // a Buffer takes everything
+	}
+	known := base.Bytes()
+	s.part(&known, 2*maxFile)
+	if s.reading && !s.failed {
+		m, err := parseModel(known)
+		if err == nil {
+			err = l.begin(m)
+		}
+		if err != nil {
+			s.failed = true
+		}
+	}
+	if s.failed {
+		return
+	}
+	s.uint64(&l.position)
+	s.int64(&l.now)
+	s.fixed(&l.stats)
+	l.clicks.walk(s)
+	l.conversions.walk(s)
+	l.open.walk(s)
+	l.clicked.walk(s)
+	walkMap(s, &l.early, maxEarly, func(s *state, bid *rtb.BidID, at *int64) {
+		s.fixed(bid)
+		s.int64(at)
+	}, func(a, b rtb.BidID) int { return bytes.Compare(a[:], b[:]) })
+	walkMap(s, &l.orders, mostCampaigns, func(s *state, campaign *rtb.CampaignID, o **orders) {
+		if s.reading {
+			*o = new(orders)
+		}
+		s.uint32((*uint32)(campaign))
+		s.float64(&(*o).Count, &(*o).Sum)
+	}, cmp.Compare[rtb.CampaignID])
+	l.lags.walk(s)
+}
+
+// walkMap carries a map in the order of its keys.
+func walkMap[K comparable, V any](s *state, m *map[K]V, most int, entry func(*state, *K, *V), order func(a, b K) int) {
+	n := len(*m)
+	s.count(&n, most)
+	if !s.reading {
+		for _, k := range slices.SortedFunc(maps.Keys(*m), order) {
+			v := (*m)[k]
+			entry(s, &k, &v)
+		}
+		return
+	}
+	*m = map[K]V{}
+	for range n {
+		var k K
+		var v V
+		if entry(s, &k, &v); s.failed {
+			return
+		}
+		(*m)[k] = v
+	}
+}
+
+func (c *course) walk(s *state) {
+	s.same(uint64(len(c.learners)))
+	for i, f := range c.learners {
+		if s.failed {
+			return
+		}
+		s.float64(&c.losses[i])
+		f.walk(s)
+	}
+	s.count(&c.best, len(c.learners)-1)
+	c.calibrator.walk(s)
+}
+
+// walk carries the coordinates that have learned something.
+func (f *FTRL) walk(s *state) {
+	var settings [1]FTRLConfig
+	settings[0] = f.cfg
+	s.fixed(&settings)
+	s.failed = s.failed || settings[0] != f.cfg
+	s.same(uint64(len(f.table)))
+	s.uint64(&f.coin)
+	s.float64(&f.biasZ, &f.biasN)
+	n := 0
+	for i := range f.table {
+		if f.table[i].n != 0 {
+			n++
+		}
+	}
+	s.count(&n, len(f.table))
+	if !s.reading {
+		before := 0
+		for i := range f.table {
+			if c := &f.table[i]; c.n != 0 {
+				step := i - before
+				s.count(&step, len(f.table))
+				s.float32(&c.z, &c.n, &c.weight)
+				before = i
+			}
+		}
+		return
+	}
+	at := 0
+	for range n {
+		step := 0
+		s.count(&step, len(f.table)-1-at)
+		if s.failed {
+			return
+		}
+		at += step
+		c := &f.table[at]
+		s.float32(&c.z, &c.n, &c.weight)
+	}
+}
+
+func (c *Calibrator) walk(s *state) {
+	s.float64(&c.data.unit)
+	for i := range c.data.rows {
+		s.float64(&c.data.rows[i], &c.data.clicks[i])
+	}
+	for i := range c.curves {
+		v := &c.curves[i]
+		v.bend.walk(s)
+		v.ratio.walk(s)
+		s.bool(&v.fitted)
+		s.float64(&v.gain)
+	}
+	used := int(c.used)
+	s.count(&used, int(bendKinds)-1)
+	c.used = bendKind(used)
+	walkMap(s, &c.campaigns, mostCampaigns, func(s *state, campaign *uint32, r **ratio) {
+		if s.reading {
+			*r = new(ratio)
+		}
+		s.uint32(campaign)
+		(*r).walk(s)
+	}, cmp.Compare[uint32])
+}
+
+func (c *bend) walk(s *state) {
+	kind := int(c.kind)
+	s.count(&kind, int(bendKinds)-1)
+	c.kind = bendKind(kind)
+	s.float64(&c.a, &c.b)
+	if c.kind == bendIsotonic {
+		if c.steps == nil {
+			c.steps = new([bendPoints]float32)
+		}
+		for i := range c.steps {
+			s.float32(&c.steps[i])
+		}
+	}
+}
+
+func (r *ratio) walk(s *state) {
+	s.uint64(&r.rows)
+	s.uint64(&r.clicks)
+	for i := range r.memories {
+		m := &r.memories[i]
+		s.float64(&m.clicks, &m.predicted, &m.trust, &m.prior)
+	}
+}
+
+func (q *queue) walk(s *state) {
+	n := q.len()
+	s.count(&n, q.most)
+	if !s.reading {
+		for i := range q.lessons[q.head:] {
+			if lesson := &q.lessons[q.head+i]; lesson.Bid != (rtb.BidID{}) {
+				s.fixed(lesson)
+			}
+		}
+		return
+	}
+	for range n {
+		var lesson Lesson
+		if s.fixed(&lesson); s.failed {
+			return
+		}
+		q.push(lesson)
+	}
+}
+
+func (g *lags) walk(s *state) {
+	walkMap(s, &g.campaigns, mostCampaigns, func(s *state, campaign *rtb.CampaignID, l **lag) {
+		if s.reading {
+			*l = new(lag)
+		}
+		s.uint32((*uint32)(campaign))
+		s.uint64(&(*l).Clicks)
+		s.uint64(&(*l).Converted)
+	}, cmp.Compare[rtb.CampaignID])
+	n := len(g.recent)
+	s.count(&n, recentClicks)
+	s.count(&g.next, recentClicks-1)
+	if s.reading {
+		g.recent = make([]recentClick, n)
+	}
+	for i := range g.recent {
+		c := &g.recent[i]
+		if s.fixed(c); s.failed {
+			return
+		}
+		g.at[c.Bid] = i
+	}
+}

@@ -1,0 +1,99 @@
+package models
+
+import (
+	"math/bits"
+	"time"
+
+	"bidwell/rtb"
+)
+
+// FormatOf is the class of a creative's format: its medium, and by powers of two
+// how large a banner or a player is.
+func FormatOf(media rtb.Media, size rtb.Size) uint8 {
+	return uint8(media)<<5 | uint8(bits.Len32(uint32(size.W)*uint32(size.H)))&31
+}
+
+// Codes of the OpenRTB list "loss reason codes" that mean that a higher bid
+// would have won.
+const (
+	lossUnknown      = 0
+	lossBelowFloor   = 100
+	lossToHigherBid  = 102
+	lossBelowMinimum = 101 // the floor of a deal
+)
+
+// priced has the shader learn from a win or a loss in a first-price auction,
+// once for each bid.
+func (l *Learner) priced(e *rtb.Event) {
+	if e.Auction != firstPriceAuction || e.Shading == rtb.ShadeNone || l.Shader == nil {
+		return
+	}
+	won := e.Type != rtb.EventLoss
+	if !won && e.Reason != lossUnknown && e.Reason != lossBelowFloor && e.Reason != lossToHigherBid && e.Reason != lossBelowMinimum {
+		return // refused, whatever it had bid
+	}
+	if l.told.seen(e.Bid) {
+		return
+	}
+	o := Outcome{
+		At:   ShadeContext{Exchange: e.Exchange, Format: e.Format, Floor: e.Floor},
+		Kind: e.Shading, Worth: e.Worth, Bid: e.Fees.Off(e.Cost), Won: won, Time: e.Time,
+		MinToWin: l.account(e.MinToWin, e.Currency),
+	}
+	if won {
+		if o.Paid = o.Bid; e.Price > 0 {
+			o.Paid = min(o.Bid, l.account(e.Price, e.Currency))
+		}
+		o.MinToWin = min(o.MinToWin, o.Bid)
+	} else {
+		if price := l.account(e.Price, e.Currency); o.MinToWin == 0 && price > o.Bid {
+			o.MinToWin = price // what the winner paid
+		}
+		if o.MinToWin > 0 && o.MinToWin <= o.Bid {
+			o.MinToWin = o.Bid + 1 // rounded on the way
+		}
+	}
+	l.Shader.Learn(&o)
+	l.stats.Priced++
+}
+
+const firstPriceAuction = 1
+
+func (l *Learner) account(price rtb.Money, c rtb.Currency) rtb.Money {
+	if price <= 0 || l.Convert == nil {
+		return max(0, price)
+	}
+	return l.Convert(price, c)
+}
+
+// recent remembers the last bids, in two generations.
+type recent struct{ young, old map[rtb.BidID]struct{} }
+
+const recentBids = 200_000
+
+// seen reports whether a bid was seen before, and remembers it.
+func (r *recent) seen(bid rtb.BidID) bool {
+	if _, ok := r.young[bid]; ok {
+		return true
+	}
+	_, ok := r.old[bid]
+	if len(r.young) >= recentBids || r.young == nil {
+		r.old, r.young = r.young, make(map[rtb.BidID]struct{})
+	}
+	r.young[bid] = struct{}{}
+	return ok
+}
+
+// Publish has the bidders see what was learned of prices and creatives. The
+// click and conversion models are in Model.
+func (l *Learner) Publish() {
+	if l.Shader != nil {
+		l.Shader.Publish()
+	}
+	if l.Creatives != nil {
+		l.Creatives.Publish()
+	}
+}
+
+// Clock is the time of the last event.
+func (l *Learner) Clock() time.Time { return time.Unix(l.now, 0) }
