@@ -14,6 +14,9 @@ func Learn(ctx context.Context, cfg CrashConfig) (_ *Scorecard, err error) {
 	if cfg.Kills != 0 {
 		return nil, errors.New("learn: kills: must be 0")
 	}
+	// A second of a machine is half an hour of the day: notices are no later
+	// than that, and no reason to stop.
+	cfg.Settings = append([]string{"--pacing.silence", "24h"}, cfg.Settings...)
 	v, err := newVictim(&cfg)
 	if err != nil {
 		return nil, fmt.Errorf("learn: %w", err)

@@ -11,7 +11,7 @@ import (
 
 func newLearnCommand() *cobra.Command {
 	market := newMarketFlags()
-	cfg := loadtest.CrashConfig{Hold: time.Hour, Lease: 5 * time.Minute}
+	cfg := loadtest.CrashConfig{Hold: time.Hour, Lease: 30 * time.Minute}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "learn --bidwell PROGRAM --file DOCUMENTS",
