@@ -185,6 +185,20 @@ func (c *Client) Discrepancies(ctx context.Context, lineItem, exchange string) (
 	return &result, nil
 }
 
+// ExperimentResults is what an experiment says so far, of its own metric where
+// none is named.
+func (c *Client) ExperimentResults(ctx context.Context, experiment, metric string) (*ExperimentResults, error) {
+	path := "/v1/experiments/" + url.PathEscape(experiment) + "/results"
+	if metric != "" {
+		path += "?metric=" + url.QueryEscape(metric)
+	}
+	var result ExperimentResults
+	if err := c.get(ctx, path, &result); err != nil {
+		return nil, fmt.Errorf("results of %s: %w", experiment, err)
+	}
+	return &result, nil
+}
+
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 64 << 20
 

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"bidwell/events/report"
 	"bidwell/models"
 	"bidwell/pacing"
 	"bidwell/rtb"
@@ -125,6 +126,8 @@ type Parts struct {
 	// Answer prepares the markup of a creative and says what is wrong with its
 	// assets.
 	Answer func(*rtb.Creative) error
+	// ExperimentResult is what the log says of an experiment.
+	ExperimentResult func(report.Ask) (*report.Result, error)
 	// Now is the bidder's clock; the real one where it is nil.
 	Now func() time.Time
 	// Ready says why traffic should go elsewhere; nil when it may come.
@@ -224,6 +227,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 	register[Exchange](s, exchanges)
 	register[Deal](s, deals)
 	register[Experiment](s, experiments)
+	s.registerExperimentResults()
 	s.registerApply()
 	s.registerMembers(mux)
 	s.registerExplain()

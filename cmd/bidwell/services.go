@@ -232,6 +232,15 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 	} else {
 		s.bidder.SetExchanges(s.directory.Load())
 	}
+	running, _, problems, _, err := admin.Experiments(ctx, s.documents)
+	if err != nil {
+		slog.Warn("experiments stay as they were", "cause", err)
+	} else {
+		s.bidder.SetExperiments(running)
+		for _, p := range problems {
+			slog.Warn("an experiment does not run", "experiment", p.ID, "cause", p.Reason)
+		}
+	}
 	items, version, err := s.compiler.LineItems(ctx, have)
 	if err != nil || items == nil {
 		return items, version, err
