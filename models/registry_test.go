@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -383,9 +384,18 @@ func TestRegistryLearns(t *testing.T) {
 	learn(0.014, good, time.Second)
 	wantServed(t, r, 2, file.Number)
 	serves(0.014)
+	rows := func(number uint32) float64 { w := r.Monitor().Window(number); return math.Round(w.Rows) }
+	r.Observe(lesson(2, 0.01, false))
 	learn(0.015, good, time.Hour)
 	wantServed(t, r, 4, file.Number)
 	serves(0.015)
+
+	// It goes on from where the last was, with what is yet to be known of that.
+	r.Observe(lesson(2, 0.01, false))
+	r.Observe(lesson(4, 0.01, false))
+	if rows(4) != 3 {
+		t.Errorf("the next version has %v impressions, want the 3 of both", rows(4))
+	}
 
 	// What was taken back does not come again at once under another name.
 	for range 200 {
@@ -397,6 +407,9 @@ func TestRegistryLearns(t *testing.T) {
 	learn(0.016, good, time.Second)
 	wantServed(t, r, 2, file.Number)
 	serves(0.012)
+	if rows(2) != 0 || rows(4) < 200 {
+		t.Errorf("taken back, the versions have %v and %v impressions, want none and more than 200", rows(2), rows(4))
+	}
 	must[models.Version](t)(r.Promote(ctx, file.Number, nil))
 	learn(0.017, good, time.Hour)
 	wantServed(t, r, file.Number, 0)
