@@ -169,6 +169,15 @@ func (c *Client) Pacing(ctx context.Context, lineItem string) (*Pacing, error) {
 	return &result, nil
 }
 
+// Shading reads what shading has saved.
+func (c *Client) Shading(ctx context.Context) (*Shading, error) {
+	var result Shading
+	if err := c.get(ctx, "/v1/shading", &result); err != nil {
+		return nil, fmt.Errorf("shading: %w", err)
+	}
+	return &result, nil
+}
+
 // Discrepancies compares what the notices say, of one line item and one
 // exchange or, where they are empty, of all.
 func (c *Client) Discrepancies(ctx context.Context, lineItem, exchange string) (*Discrepancies, error) {
@@ -181,6 +190,20 @@ func (c *Client) Discrepancies(ctx context.Context, lineItem, exchange string) (
 	var result Discrepancies
 	if err := c.get(ctx, "/v1/discrepancies?"+query.Encode(), &result); err != nil {
 		return nil, fmt.Errorf("discrepancies: %w", err)
+	}
+	return &result, nil
+}
+
+// ExperimentResults is what an experiment says so far, of its own metric where
+// none is named.
+func (c *Client) ExperimentResults(ctx context.Context, experiment, metric string) (*ExperimentResults, error) {
+	path := "/v1/experiments/" + url.PathEscape(experiment) + "/results"
+	if metric != "" {
+		path += "?metric=" + url.QueryEscape(metric)
+	}
+	var result ExperimentResults
+	if err := c.get(ctx, path, &result); err != nil {
+		return nil, fmt.Errorf("results of %s: %w", experiment, err)
 	}
 	return &result, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,7 +27,7 @@ type Experiment struct {
 	Unit   string          `json:"unit,omitempty" enum:"user" default:"user" doc:"What is assigned to arms. Users who are not known are in no experiment"`
 	Salt   string          `json:"salt,omitempty" maxLength:"64" doc:"What users are spread over the arms by; the id when empty"`
 	Scope  ExperimentScope `json:"scope,omitzero" doc:"What it changes; every line item when empty"`
-	Metric string          `json:"metric,omitempty" enum:"ctr,clicks,conversions,value,spend" default:"ctr" doc:"What is compared: clicks by impressions, or the mean over users of clicks, conversions, the value of conversions, or what was spent"`
+	Metric string          `json:"metric,omitempty" enum:"ctr,clicks,conversions,value,spend" doc:"What is compared; ctr when not given, conversions beside a holdout: clicks by impressions, or the mean over users of clicks, conversions, the value of conversions, or what was spent"`
 	Effect float64         `json:"expected_effect,omitempty" minimum:"0" maximum:"10" doc:"Relative difference that is expected, such as 0.1 for a tenth of the control's rate; a tenth when zero. Differences of that size are found soonest" example:"0.1"`
 	Arms   []ExperimentArm `json:"arms" minItems:"2" maxItems:"8"`
 
@@ -72,11 +73,17 @@ func (x *Experiment) check(c *checker) {
 		x.Unit = "user"
 	}
 	known(c, "unit", x.Unit, map[string]struct{}{"user": {}})
+	holdout := slices.ContainsFunc(x.Arms, func(a ExperimentArm) bool { return a.Holdout })
 	if x.Metric == "" {
 		x.Metric = string(report.CTR)
+		if holdout {
+			x.Metric = string(report.Conversions)
+		}
 	}
-	if _, err := report.ParseMetric(x.Metric); err != nil {
+	if metric, err := report.ParseMetric(x.Metric); err != nil {
 		c.fail("metric", x.Metric, "is not known")
+	} else if holdout && metric != report.Conversions && metric != report.Value {
+		c.fail("metric", x.Metric, "must be conversions or value beside a holdout, which sees no ads")
 	}
 	if !(x.Effect >= 0 && x.Effect <= 10) {
 		c.fail("expected_effect", x.Effect, "must be 0 to 10")

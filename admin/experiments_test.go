@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"bidwell/admin"
+	"bidwell/events/report"
 	"bidwell/models"
 	"bidwell/rtb"
 )
@@ -111,6 +114,8 @@ func TestEveryWrongFieldOfAnExperimentIsNamed(t *testing.T) {
 		"nothing":         {`{}`, []string{"body.arms", "body.name", "body.share"}},
 		"unknown members": {strings.Replace(unshaded, `"off"`, `"off", "colour": "red"`, 1), []string{"body.arms[1].colour"}},
 		"references":      {strings.Replace(unshaded, `"off"`, `"off", "creatives": ["none"]`, 1), []string{"body.arms[1].creatives[0]"}},
+		"clicks beside a holdout": {strings.Replace(unshaded, `"shading": "off"`, `"holdout": true`, 1)[:1] + `"metric": "clicks", ` + strings.Replace(unshaded, `"shading": "off"`, `"holdout": true`, 1)[1:],
+			[]string{"body.metric"}},
 		"shading of zero": {strings.Replace(unshaded, `"off"`, `"0.0"`, 1), []string{"body.arms[1].shading"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -277,4 +282,58 @@ func TestExperimentNumbersEnd(t *testing.T) {
 	if !strings.Contains(a.Body, "experiment number 8191 is out of range") {
 		t.Errorf("%s", a.Body)
 	}
+}
+
+func TestExperimentResults(t *testing.T) {
+	var asked report.Ask
+	s, c := startAt(t, "2026-11-01T00:00:00Z")
+	s = start(t, func(p *admin.Parts) {
+		p.Now = func() time.Time { return c.now }
+		p.ExperimentResult = func(a report.Ask) (*report.Result, error) {
+			asked = a
+			users := [2]float64{5000, 5100}
+			if a.Metric == report.Spend {
+				users[1] = 9000
+			}
+			arms := []report.ArmSample{{Name: "holdout", Weight: 1, Sample: report.Proportion(int(users[0]), 100)}, {Name: "ads", Weight: 1, Sample: report.Proportion(int(users[1]), 160)}}
+			reading, err := report.Read(arms, a.Settings)
+			if err != nil {
+				return nil, err
+			}
+			result := &report.Result{Reading: reading, Part: 0.5, Looks: 4, Totals: []report.Totals{{Users: 5000}, {Users: 5100, Clicks: 9, Value: 2_500_000_000}}}
+			if !reading.Ratio.Withholds() {
+				result.Increments = []report.Incrementality{{Treated: 0.2, Control: 0, Lift: math.NaN(), LiftInterval: report.Interval{Low: math.Inf(-1), High: math.Inf(1)}}}
+			}
+			return result, nil
+		}
+	})
+	s.want(404, "GET", "/v1/experiments/lift/results", "").problems(t)
+	s.want(201, "PUT", "/v1/experiments/lift", `{"name": "Lift", "share": 1, "start": "2026-11-02T00:00:00Z", "expected_effect": 0.3,
+		"arms": [{"name": "ads", "weight": 2}, {"name": "holdout", "weight": 1, "control": true, "holdout": true}]}`)
+	client := admin.NewClient(s.url)
+	defer client.Close()
+	r, err := client.ExperimentResults(t.Context(), "lift", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := report.Ask{Experiment: 1, Control: 1, Metric: report.Conversions, Settings: report.Settings{Effect: 0.3},
+		Arms: []report.Arm{{Name: "ads", Weight: 2}, {Name: "holdout", Weight: 1, Holdout: true}}}
+	if !reflect.DeepEqual(asked, want) {
+		t.Errorf("asked %+v, want %+v", asked, want)
+	}
+	if r.Experiment != "lift" || r.Metric != "conversions" || !r.Primary || r.Began != "" || r.Looks != 4 || r.UsersPart != 0.5 || len(r.Comparisons) != 1 ||
+		r.Totals[1].Value != "2.50" || r.Increments[0].Treated != 0.2 || r.Increments[0].Lift != nil || *r.Arms[0].Rate != 0.02 {
+		t.Errorf("%+v", r)
+	}
+	c.now = c.now.Add(48 * time.Hour)
+	if r, err = client.ExperimentResults(t.Context(), "lift", "spend"); err != nil || r.Primary || r.Began != "2026-11-02T00:00:00Z" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	// Nothing of the arms but how many users they have.
+	if r.Withheld == "" || len(r.Comparisons) != 0 || len(r.Totals) != 0 || len(r.Increments) != 0 || r.Arms[1].Rate != nil || r.Arms[1].Users != 9000 {
+		t.Errorf("withheld %+v", r)
+	}
+	s.want(422, "GET", "/v1/experiments/lift/results?metric=joy", "").problems(t)
+	none := start(t, nil)
+	none.want(501, "GET", "/v1/experiments/lift/results", "")
 }

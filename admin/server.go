@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"bidwell/events/report"
 	"bidwell/models"
 	"bidwell/pacing"
 	"bidwell/rtb"
@@ -109,6 +110,8 @@ type Parts struct {
 	// Discrepancies are what the notices say of every line item through every
 	// exchange.
 	Discrepancies func(context.Context) ([]pacing.Tally, error)
+	// Shading is what lowering bids in first-price auctions has saved.
+	Shading func() models.Savings
 	// Models are the versions of the models that bids are priced by.
 	Models *models.Registry
 	// ValidateExchange checks what a document changes of the profile of an
@@ -125,6 +128,8 @@ type Parts struct {
 	// Answer prepares the markup of a creative and says what is wrong with its
 	// assets.
 	Answer func(*rtb.Creative) error
+	// ExperimentResult is what the log says of an experiment.
+	ExperimentResult func(report.Ask) (*report.Result, error)
 	// Now is the bidder's clock; the real one where it is nil.
 	Now func() time.Time
 	// Ready says why traffic should go elsewhere; nil when it may come.
@@ -224,12 +229,14 @@ func (s *Server) routes(mux *http.ServeMux) {
 	register[Exchange](s, exchanges)
 	register[Deal](s, deals)
 	register[Experiment](s, experiments)
+	s.registerExperimentResults()
 	s.registerApply()
 	s.registerMembers(mux)
 	s.registerExplain()
 	s.registerPacing()
 	s.registerResume()
 	s.registerDiscrepancies()
+	s.registerShading()
 	s.registerModels(mux)
 	s.registerProblems()
 	s.registerDocs(mux)

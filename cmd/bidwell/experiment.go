@@ -104,7 +104,7 @@ func rowsRead(w io.Writer) func(int) {
 }
 
 // printReading prints a table of the arms and one of the comparisons.
-func printReading(to io.Writer, r *report.Shown, metric, covariate string) error {
+func printReading(to io.Writer, r *report.Figures, metric, covariate string) error {
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "ARM\tUSERS\tSHARE\tEXPECTED\t%s\n", strings.ToUpper(metric))
 	for i, a := range r.Arms {
@@ -153,7 +153,7 @@ func relative(r *float64) string {
 	return fmt.Sprintf(", %+.2f%%", 100**r)
 }
 
-func interval(v report.ShownTest) string {
+func interval(v report.TestFigures) string {
 	if v.Low == nil || v.High == nil {
 		return "[nothing is known]"
 	}

@@ -52,7 +52,7 @@ func TestExperimentReadsCookieCats(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var r report.Shown
+		var r report.Figures
 		if err := json.Unmarshal([]byte(out), &r); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestExperimentReadWithholds(t *testing.T) {
 		t.Errorf("%v:\n%s", err, out)
 	}
 	out, err = readExperiment(t, "--in", file, "--arm", "version", "--metric", "retention_7", "--ratio", "gate_40=52,gate_30=48", "--json")
-	var r report.Shown
+	var r report.Figures
 	if err != nil || json.Unmarshal([]byte(out), &r) != nil || r.Withheld == "" || len(r.Comparisons) != 0 || r.Arms[0].Rate != nil {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -159,6 +159,7 @@ func (s *server) buildAdmin() (err error) {
 		Pacing:           s.pacing,
 		Resume:           s.pacer.Resume,
 		Discrepancies:    s.books.accounts.Tallies,
+		Shading:          s.bidder.Shader.Savings,
 		Models:           s.models.Registry,
 		ValidateExchange: s.validateExchange,
 		RedactExchange:   redactExchange,
@@ -231,6 +232,15 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 		slog.Warn("exchange profiles stay as they were", "cause", err)
 	} else {
 		s.bidder.SetExchanges(s.directory.Load())
+	}
+	running, _, problems, _, err := admin.Experiments(ctx, s.documents)
+	if err != nil {
+		slog.Warn("experiments stay as they were", "cause", err)
+	} else {
+		s.bidder.SetExperiments(running)
+		for _, p := range problems {
+			slog.Warn("an experiment does not run", "experiment", p.ID, "cause", p.Reason)
+		}
 	}
 	items, version, err := s.compiler.LineItems(ctx, have)
 	if err != nil || items == nil {

@@ -25,6 +25,9 @@ import (
 //go:embed schema.sql
 var documentsSchema string
 
+//go:embed report.sql
+var reportSchema string
+
 //go:embed models.sql
 var modelsSchema string
 
@@ -32,7 +35,7 @@ var modelsSchema string
 // of them were taken is kept in the file's user_version, so that an older file
 // gets the rest, and an older program refuses a newer file instead of damaging
 // it. What has been released is not changed, but followed by another step.
-var schema = []string{documentsSchema, modelsSchema}
+var schema = []string{documentsSchema, modelsSchema, reportSchema}
 
 // Store is one SQLite file. It is safe for concurrent use.
 type Store struct {
