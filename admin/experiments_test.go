@@ -291,8 +291,8 @@ func TestExperimentNumbersEnd(t *testing.T) {
 
 func TestExperimentResults(t *testing.T) {
 	var asked report.Ask
-	s, c := startAt(t, "2026-11-01T00:00:00Z")
-	s = start(t, func(p *admin.Parts) {
+	c := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	s := start(t, func(p *admin.Parts) {
 		p.Now = func() time.Time { return c.now }
 		p.ExperimentResult = func(a report.Ask) (*report.Result, error) {
 			asked = a

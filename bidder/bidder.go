@@ -44,6 +44,8 @@ type Bidder struct {
 	shedder   shedder
 	draining  atomic.Bool
 
+	experiments atomic.Pointer[models.Experiments]
+
 	// Exposures are the bids in flight, as far as frequency caps count them.
 	Exposures *Exposures
 
@@ -179,6 +181,7 @@ func (b *Bidder) open(s *scratch) rtb.NoBid {
 		}
 		b.expose(s)
 	}
+	b.assign(s)
 
 	s.context.Request = req
 	s.context.Now = s.now
@@ -223,6 +226,7 @@ type offer struct {
 	auction   uint8
 	shading   rtb.Shading
 	at        models.ShadeContext
+	arm       models.Override // of the user's experiment arms
 }
 
 // Candidates come one at a time, that with the highest ceiling first, and at
@@ -248,6 +252,15 @@ func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 		}
 		o := &s.offers[best]
 		c := &s.matches.Candidates[o.candidate]
+		if o.arm.Holdout {
+			b.ghost(s, c, o)
+			o.reason = rtb.HeldOut
+			best = bestOffer(s.offers)
+			if best < 0 && len(s.offers) >= maxCandidates {
+				return furthest(s.offers)
+			}
+			continue
+		}
 		cost := c.LineItem.Fees.On(o.price)
 		if b.Pacer.Take(c.LineItem.Slot, cost, s.now) {
 			id := events.NewBidID(rand.Uint64(), rand.Uint64())
@@ -306,8 +319,28 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 		bid.NativeIDs = s.native.ids
 		bid.Viewable = s.native.request.Viewable()
 	}
+	event := b.event(s, c, o)
+	event.Bid, event.Cost = bid.ID, bid.Cost
+	if b.sampled != 0 && s.context.Coin>>32 < b.sampled {
+		sample := event
+		sample.Type, sample.Time, sample.Price = rtb.EventBid, s.now, bid.Price
+		sample.WinRate = float32(b.Shader.WinRate(o.at, o.worth, o.price))
+		b.Samples.Offer(&sample)
+	}
+	bid.Token = b.seal(s, events.Browser, &event)
+	s.arm = o.arm
+	b.features(s, imp, c)
+	event.CTR, event.CVR, event.Model = float32(o.ctr), float32(o.cvr), s.features.Version()
+	event.Features.Set(s.features.Hashes)
+	bid.ViewToken = b.seal(s, events.View, &event)
+	if s.exchange.Form.Notifies() {
+		bid.ServerToken = b.seal(s, events.Server, &event)
+	}
+}
+
+// event is what is known of an offer, but for the bid that it may become.
+func (b *Bidder) event(s *scratch, c *targeting.Candidate, o *offer) rtb.Event {
 	event := rtb.Event{
-		Bid:        bid.ID,
 		Node:       b.Pacer.Node(),
 		Exchange:   s.exchange.ID,
 		LineItem:   c.LineItem.ID,
@@ -316,34 +349,20 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 		Creative:   c.Creative.ID,
 		Media:      c.Creative.Media,
 		Made:       s.now,
-		Cost:       bid.Cost,
 		Fees:       c.LineItem.Fees,
-		Currency:   resp.Currency,
+		Currency:   s.response.Currency,
 		BilledBy:   billing(s.exchange.Billing),
 		Worth:      o.worth,
 		Floor:      o.at.Floor,
 		Format:     o.at.Format,
 		Auction:    o.auction,
 		Shading:    o.shading,
+		Arms:       s.arms,
 	}
 	if len(s.request.Users) > 0 {
 		event.User = s.request.Users[0]
 	}
-	if b.sampled != 0 && s.context.Coin>>32 < b.sampled {
-		event.Type, event.Time, event.Price = rtb.EventBid, s.now, bid.Price
-		if o.auction == firstPrice {
-			event.WinRate = float32(b.Shader.WinRate(o.at, o.worth, o.price))
-		}
-		b.Samples.Offer(&event)
-	}
-	bid.Token = b.seal(s, events.Browser, &event)
-	b.features(s, imp, c)
-	event.CTR, event.CVR, event.Model = float32(o.ctr), float32(o.cvr), s.features.Version()
-	event.Features.Set(s.features.Hashes)
-	bid.ViewToken = b.seal(s, events.View, &event)
-	if s.exchange.Form.Notifies() {
-		bid.ServerToken = b.seal(s, events.Server, &event)
-	}
+	return event
 }
 
 // seal appends a token to s.token and returns it.

@@ -37,6 +37,9 @@ func (b *Bidder) draw(s *scratch, imp *rtb.Imp, c *targeting.Candidate, fits []t
 		if after { // a click is worth what follows it
 			p *= b.Predictor.Conversion(&s.features)
 		}
+		if !s.arm.Allows(c.Creative.ID) {
+			p = 0 // is never drawn
+		}
 		s.options[i] = models.Option{Creative: c.Creative.ID, P: p}
 	}
 	return b.Creatives.Choose(s.options[:len(fits)], models.CellOf(s.features.Hashes), s.context.Coin, b.cfg.Explore)

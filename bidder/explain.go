@@ -156,6 +156,7 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 	for i, o := range s.offers {
 		c := &s.matches.Candidates[o.candidate]
 		l := &out[i]
+		s.arm = o.arm
 		b.features(s, imp, c)
 		*l = rtb.LineItemExplanation{
 			LineItem: c.LineItem.Key,

@@ -1,6 +1,7 @@
 package bidder
 
 import (
+	"math"
 	"time"
 
 	"bidwell/models"
@@ -14,6 +15,11 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 	for i := len(s.offers); i < len(s.matches.Candidates); i++ {
 		c := &s.matches.Candidates[i]
 		o := offer{candidate: int32(i)}
+		b.comply(s, c, &o)
+		if o.reason != rtb.BidMade {
+			s.offers = append(s.offers, o)
+			continue
+		}
 		b.choose(s, imp, c, &o)
 		o.value = b.value(s, imp, c, &o)
 		// Of that it bids the part that lets its money last, fees included.
@@ -53,9 +59,21 @@ func (b *Bidder) shade(s *scratch, c *targeting.Candidate, o *offer, floor rtb.M
 	o.at = models.ShadeContext{
 		Exchange: s.exchange.ID, Format: models.FormatOf(c.Creative.Media, c.Size), Floor: models.FloorBucket(floor),
 	}
-	if o.auction == firstPrice && o.worth > floor {
-		o.price, o.shading = b.Shader.Shade(o.at, o.worth, floor, s.coin)
+	if o.auction != firstPrice || o.worth <= floor {
+		return
 	}
+	coin := s.coin
+	switch o.arm.Shading {
+	case models.ShadingOff:
+		o.shading = rtb.ShadeControl
+		return
+	case models.ShadingFactor:
+		o.price, o.shading = max(floor, rtb.Money(float64(o.worth)*o.arm.Factor)), rtb.ShadeExplore
+		return
+	case models.ShadingOn:
+		coin = math.MaxUint32 // which is in no control group
+	}
+	o.price, o.shading = b.Shader.Shade(o.at, o.worth, floor, coin)
 }
 
 // value is what an impression of a candidate is worth to its goal, by what o
@@ -74,6 +92,9 @@ func (b *Bidder) value(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offe
 			goal.Value = order
 		}
 	}
+	if o.arm.Value > 0 {
+		goal.Value = rtb.Money(min(float64(goal.Value)*o.arm.Value, float64(rtb.MaxMoney)))
+	}
 	return models.Value(goal, o.ctr, o.cvr)
 }
 
@@ -83,6 +104,9 @@ func (b *Bidder) features(s *scratch, imp *rtb.Imp, c *targeting.Candidate) {
 		s.predicting = imp
 		s.features.Begin(&s.request, imp, &s.user, s.now)
 		b.Predictor.BeginFor(&s.features, models.Coin(s.request.Users, s.request.ID.Text()))
+	}
+	if s.inArms {
+		b.Predictor.Use(&s.features, s.arm.Model, s.arm.Canary, models.Coin(s.request.Users, s.request.ID.Text()))
 	}
 	s.features.Candidate(c.LineItem, c.Creative, c.Size)
 }

@@ -26,6 +26,11 @@ type scratch struct {
 	exposed  exposed
 	index    *targeting.Index
 
+	experiments *models.Experiments
+	arms        [rtb.MaxLayers]uint16 // of the user
+	inArms      bool                  // in any
+	arm         models.Override       // of the candidate at hand
+
 	coin       uint32   // of the imp, for shading
 	predicting *rtb.Imp // what features and the predictor have begun
 

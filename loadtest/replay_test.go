@@ -96,7 +96,7 @@ func TestReplayOfSeveralBidders(t *testing.T) {
 	}{
 		{"second price, even", 1. / 4, func(r *Replay) { r.Late = 2000 }, 0.95, 0.85},
 		{"first price, as soon as possible", 1. / 8, func(r *Replay) {
-			r.Auction, r.Late, r.Pacing, r.Value = AuctionFirst, 2000, "asap", 50_000
+			r.Auction, r.Unshaded, r.Late, r.Pacing, r.Value = AuctionFirst, true, 2000, "asap", 50_000
 		}, 0.97, 0},
 		{"losses never told", 1. / 4, func(r *Replay) { r.Late, r.Losses, r.Bidders = 300, "never", 3 }, 0.97, 0.9},
 	}
@@ -135,7 +135,7 @@ func TestReplayOfSeveralBidders(t *testing.T) {
 // A charge that comes when the bid holds nothing any more has no lease.
 func TestReplayOfBidsThatHoldTooShort(t *testing.T) {
 	l := (&AuctionMarket{Rows: 20_000, Seed: 32}).Make()
-	r := Replay{Log: l, Budget: supply(l) / 64, Auction: AuctionFirst, Pacing: "asap", Value: 1e5, Bidders: 2, Late: 2000}
+	r := Replay{Log: l, Budget: supply(l) / 64, Auction: AuctionFirst, Unshaded: true, Pacing: "asap", Value: 1e5, Bidders: 2, Late: 2000}
 	if res := replayed(t, r); res.Overspend > 0 || res.LateCharges > 0 || res.HoldSeconds < 3*3600 {
 		t.Errorf("overspent by %v, %v late, held for %v s", res.Overspend, res.LateCharges, res.HoldSeconds)
 	}
@@ -173,7 +173,7 @@ func TestReplayNeverBidsMoreThanAClickIsWorth(t *testing.T) {
 	if res.Wins > 500 || res.Wins < 450 || res.ExpectedCPC > 101 {
 		t.Errorf("%d wins at %v a click", res.Wins, res.ExpectedCPC)
 	}
-	asap := replayed(t, Replay{Log: l, Budget: 5000, Auction: AuctionFirst, Value: 500, Pacing: "asap"})
+	asap := replayed(t, Replay{Log: l, Budget: 5000, Auction: AuctionFirst, Unshaded: true, Value: 500, Pacing: "asap"})
 	if asap.Wins != 500 || asap.Spend != 2500 {
 		t.Errorf("as soon as possible: %d wins for %v", asap.Wins, asap.Spend)
 	}

@@ -89,7 +89,7 @@ func (s *shading) learn(r *replaying, w *waiting, now time.Time) {
 		o.Paid = s.money(float64(w.paid) / r.scale)
 	}
 	if s.byPrices {
-		o.MinToWin = max(1, s.money(r.Log.cost(w.at)))
+		o.MinToWin = max(1, rtb.Money(math.Ceil(r.Log.cost(w.at)*s.unit))) // up, for as much must win again
 	}
 	s.Learn(o)
 	s.learned++

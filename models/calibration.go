@@ -114,6 +114,16 @@ func (c *Calibrator) Learn(campaign uint32, p float64, click bool) (corrected fl
 	return corrected
 }
 
+// Predict is the correction that Learn would make.
+func (c *Calibrator) Predict(campaign uint32, p float64) float64 {
+	v := &c.curves[c.used]
+	factor := v.factor(1, &c.cfg)
+	if r := c.campaigns[campaign]; r != nil {
+		factor = r.factor(factor, &c.cfg)
+	}
+	return clampProbability(v.apply(clampProbability(p)) * factor)
+}
+
 func logLoss(p float64, click bool) float64 {
 	if click {
 		return -math.Log(p)

@@ -39,8 +39,8 @@ const (
 	// the ratio follows a creative that wears out, and a model that has learned
 	// what the ratio stood for.
 	cellMemory = 400
-	// maxTallies is of how many creatives there are tallies. Those with the
-	// least expected clicks go first.
+	// maxTallies is of how many creatives tallies are kept, twice as many until
+	// there is a Publish. Those with the least expected clicks go first.
 	maxTallies = 100_000
 )
 
@@ -80,6 +80,9 @@ func (c *Creatives) Learn(creative rtb.CreativeID, cell uint8, p float64, click 
 	}
 	t := c.tallies[creative]
 	if t == nil {
+		if len(c.tallies) >= 2*maxTallies {
+			c.forget()
+		}
 		t = &tally{}
 		c.tallies[creative] = t
 	}

@@ -20,6 +20,7 @@ const (
 	creativesVersion = 1
 	creativesHead    = len(creativesMagic) + 1 + 1 + 4
 	creativeSize     = 4 + Cells*16
+	maxCreatives     = creativesHead + maxTallies*2*creativeSize + 4 // bytes: as many as there are between two Publish
 )
 
 // MarshalBinary returns all that was learned, for the snapshot of the learner.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -354,6 +355,40 @@ func TestTalliesAreLimited(t *testing.T) {
 	if n := len(c.tallies); n > maxTallies || c.tallies[42] == nil {
 		t.Errorf("%d creatives are kept, the best known one: %t; want at most %d and true", n, c.tallies[42] != nil, maxTallies)
 	}
+}
+
+// Bids draw while the trainer learns and publishes.
+func TestDrawWhilePublishing(t *testing.T) {
+	c := NewCreatives()
+	var bids sync.WaitGroup
+	stop := make(chan struct{})
+	for n := range uint64(2) {
+		bids.Go(func() {
+			options := []Option{{Creative: 1, P: 0.01}, {Creative: 2, P: 0.02}, {Creative: 900, P: 0.01}}
+			for coin := n; ; coin = mix(coin^key0, key1) {
+				c.Choose(options, uint8(coin), coin, 0.02)
+				for _, o := range options {
+					if !(o.Draw >= 0 && o.Draw < 1 && o.Mean > 0) {
+						t.Errorf("%+v", o)
+						return
+					}
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		for id := range rtb.CreativeID(10 * (1 + i%20)) {
+			c.Learn(id+1, uint8(i), 0.01, i%50 == 0)
+		}
+		c.Publish()
+	}
+	close(stop)
+	bids.Wait()
 }
 
 func TestChooseDoesNotAllocate(t *testing.T) {

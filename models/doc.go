@@ -5,4 +5,8 @@
 // log and the training all go through that one function, so that a model is
 // never asked about features other than those it learned from. [FTRL] learns,
 // [Logistic] is what it learned, [Predictor] is the one in service.
+//
+// A [Registry] keeps the versions of models, has the Predictor of every process
+// serve the same ones, and takes those out of service that its [Monitor] finds
+// bad.
 package models

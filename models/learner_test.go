@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func (s *shop) impression(campaign rtb.CampaignID) (e rtb.Event, click, buy floa
 		y += .3 * s.weight(field+100, value)
 	}
 	s.bids++
-	e = rtb.Event{Type: rtb.EventView, Time: s.now, Made: s.now, Campaign: campaign, CTR: .01}
+	e = rtb.Event{Type: rtb.EventView, Time: s.now, Made: s.now, Campaign: campaign, Creative: rtb.CreativeID(1 + s.bids%7), CTR: .01}
 	binary.LittleEndian.PutUint64(e.Bid[:], s.bids)
 	e.Features.Set(hashes)
 	return e, sigmoid(x), sigmoid(y)
@@ -232,6 +233,7 @@ func TestTheOldestMakesRoom(t *testing.T) {
 // A learner that is written down and read again goes on as the other does.
 func TestLearnerGoesOn(t *testing.T) {
 	l, s := testLearner(t, nil), newShop(7)
+	l.Creatives = NewCreatives()
 	s.play(t, l, 20_000)
 	l.Refit()
 	state := l.AppendState(nil)
@@ -241,6 +243,9 @@ func TestLearnerGoesOn(t *testing.T) {
 	}
 	if !slices.Equal(restored.AppendState(nil), state) {
 		t.Fatal("the state of a restored learner is another one")
+	}
+	if len(l.Creatives.tallies) == 0 || !reflect.DeepEqual(restored.Creatives.tallies, l.Creatives.tallies) {
+		t.Errorf("of %d creatives %d are restored", len(l.Creatives.tallies), len(restored.Creatives.tallies))
 	}
 	for range 20 {
 		batch := s.batch[:0]
@@ -299,7 +304,7 @@ func FuzzRestoreLearner(f *testing.F) {
 	l.Apply(1, []rtb.Event{e})
 	good := l.AppendState(nil)
 	f.Add(good[:len(good)-4])
-	f.Add([]byte(learnerName + "\x01"))
+	f.Add([]byte(learnerName + "\x02"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = binary.LittleEndian.AppendUint32(slices.Clone(b), crc32.ChecksumIEEE(b))
 		if restored, err := RestoreLearner(l.cfg, b); err == nil {

@@ -12,7 +12,7 @@ import (
 
 const (
 	learnerName    = "bidwell learner\n"
-	learnerVersion = 1
+	learnerVersion = 2
 	mostCampaigns  = 1 << 22
 )
 
@@ -73,6 +73,20 @@ func (l *Learner) walk(s *state) {
 		s.float64(&(*o).Count, &(*o).Sum)
 	}, cmp.Compare[rtb.CampaignID])
 	l.lags.walk(s)
+	l.walkCreatives(s)
+}
+
+// walkCreatives carries what is known of creatives. A learner that has none
+// has none when it is restored, either.
+func (l *Learner) walkCreatives(s *state) {
+	var known []byte
+	if !s.reading && l.Creatives != nil {
+		known, _ = l.Creatives.MarshalBinary() // never fails
+	}
+	if s.part(&known, maxCreatives); s.reading && !s.failed && len(known) > 0 {
+		l.Creatives = NewCreatives()
+		s.failed = l.Creatives.UnmarshalBinary(known) != nil
+	}
 }
 
 // walkMap carries a map in the order of its keys.

@@ -75,6 +75,22 @@ func (p *Predictor) Begin(f *Features) { p.begin(f, p.serving.Load().live) }
 // [Features.Version] then names.
 func (p *Predictor) BeginFor(f *Features, coin uint64) { p.begin(f, p.serving.Load().of(coin)) }
 
+// Use has the candidates to come predicted by a version, or by the canary, if
+// they are in service, else by what [Predictor.BeginFor] chooses for the coin.
+func (p *Predictor) Use(f *Features, version uint32, canary bool, coin uint64) {
+	s := p.serving.Load()
+	m := s.of(coin)
+	switch {
+	case s.canary != nil && (canary || version != 0 && version == s.canary.Version):
+		m = s.canary
+	case version != 0 && version == s.live.Version:
+		m = s.live
+	}
+	if f.model != m || f.by != p {
+		p.begin(f, m)
+	}
+}
+
 func (p *Predictor) begin(f *Features, m *Model) {
 	f.by, f.model = p, m
 	f.sum = m.Clicks.bias + m.Clicks.sum(f.Hashes[:f.shared])

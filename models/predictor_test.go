@@ -130,7 +130,7 @@ func TestChoosingDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkChoose is what the choice of a model adds to an imp.
+// BenchmarkChooseModel is what the choice of a model adds to an imp.
 func BenchmarkChooseModel(b *testing.B) {
 	s := &serving{&Model{Version: 1}, &Model{Version: 2}, 1000}
 	for name, users := range map[string][]rtb.UserID{"user": userNumber(5), "request": nil} {

@@ -207,6 +207,12 @@ func (r *Registry) Save(ctx context.Context, v Version, body []byte) (saved Vers
 	if err != nil {
 		return Version{}, false, err
 	}
+	if added { // need not be read once more
+		m.Version = saved.Number
+		r.mu.Lock()
+		r.loaded[saved.Number] = m
+		r.mu.Unlock()
+	}
 	if err := r.Refresh(ctx); err != nil {
 		return saved, added, err
 	}

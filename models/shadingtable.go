@@ -10,7 +10,7 @@ import (
 // A format is what all floors of one exchange and format share: how much more
 // often bids win than on average that are worth so much, or of late.
 type format struct {
-	base   *[priceBins]float32 // logits of the win rate
+	drift  *[priceBins]float32 // by price, nil for none; in logits of the win rate
 	shifts [worthBins]*[priceBins]float32
 	prices *[priceBins]rtb.Money // to bid for each bin
 }
@@ -45,7 +45,8 @@ const (
 	priorTrust  = 20.0 // auctions
 	priorCentre = 0.75 // of its worth: a bid that wins every other auction
 	priorSlope  = 4.0
-	mostShift   = 3.0 // of a logit, by worth or of late
+	mostShift   = 3.0  // of a logit, by worth or of late
+	driftTrust  = 10.0 // times as much as other curves: chance must not look like drift
 )
 
 // Publish lets bids be shaded by what was learned until now. Only what has
@@ -154,7 +155,12 @@ func (s *Shader) tops(c *curve) *[priceBins]rtb.Money {
 
 // format brings what floors share up to date.
 func (s *Shader) format(key curveKey, c *curve) *format {
-	f := &format{base: logits(c.rates), prices: s.tops(c)}
+	f := &format{prices: s.tops(c)}
+	if d := s.drifts[key]; d != nil {
+		one := math.Exp2(s.now.Sub(s.since).Hours() / s.cfg.DriftLife.Hours())
+		d.refresh(c.rates, driftTrust*s.cfg.Trust, one)
+		f.drift = difference(d, c)
+	}
 	if old := s.formats[key]; old != nil {
 		f.shifts = old.shifts
 	}
@@ -164,11 +170,18 @@ func (s *Shader) format(key curveKey, c *curve) *format {
 
 // shift notes how much more often bids win that are worth so much.
 func (f *format) shift(class int, c, above *curve) {
-	f.shifts[class] = new([priceBins]float32)
-	for i := range f.shifts[class] {
+	f.shifts[class] = difference(c, above)
+}
+
+// difference is by how much more often bids win by one curve than by another,
+// in logits.
+func difference(c, above *curve) *[priceBins]float32 {
+	shift := new([priceBins]float32)
+	for i := range shift {
 		x := logOdds(float64(c.rates[i])) - logOdds(float64(above.rates[i]))
-		f.shifts[class][i] = float32(max(-mostShift, min(mostShift, x)))
+		shift[i] = float32(max(-mostShift, min(mostShift, x)))
 	}
+	return shift
 }
 
 func logits(rates *[priceBins]float32) *[priceBins]float32 {
@@ -185,6 +198,11 @@ func logits(rates *[priceBins]float32) *[priceBins]float32 {
 func (s *Shader) leaf(rates *[priceBins]float32, f *format, floor int, known float64, blind bool) *leaf {
 	shifts := f.shifts
 	l := &leaf{prices: f.prices, logits: logits(rates), shifts: &shifts, blind: blind}
+	if f.drift != nil {
+		for i := range l.logits {
+			l.logits[i] += f.drift[i]
+		}
+	}
 	prior := priorTrust / (priorTrust + known)
 	// All up to the end of the bucket of a floor is sold for the floor.
 	first := floor

@@ -103,6 +103,8 @@ const (
 	NoticesMissing // it bids and wins should have come, but no notice arrives: stopped
 	PacedOut
 	BelowFloor // its value is below the floor
+	ArmRefused // the user's arm of an experiment shows another creative, or no more of them
+	HeldOut    // the user is in a holdout of an experiment: the bid is logged, not made
 	BudgetSpent
 	Outbid // another line item won inside
 	AnswerTooLarge
@@ -131,7 +133,7 @@ var noBidNames = [NoBidCount]string{
 	ProductMissing:      "product-missing",
 	CreativeNotApproved: "creative-not-approved", UserUnknown: "user-unknown", FrequencyCapped: "frequency-cap",
 	NoticesMissing: "notices-missing", PacedOut: "paced-out",
-	BelowFloor: "below-floor", BudgetSpent: "budget-spent", Outbid: "outbid", AnswerTooLarge: "answer-too-large",
+	BelowFloor: "below-floor", ArmRefused: "experiment-arm", HeldOut: "holdout", BudgetSpent: "budget-spent", Outbid: "outbid", AnswerTooLarge: "answer-too-large",
 }
 
 // String is the name used in metrics, the API and explain.

@@ -154,6 +154,24 @@ func (m *Matches) within(limits []limit, creative rtb.CreativeID) rtb.NoBid {
 	return rtb.BidMade
 }
 
+// Within reports whether one more impression of a candidate keeps to caps that
+// are not those of its line item, as far as impressions are remembered for the
+// caps that are.
+func (m *Matches) Within(caps []rtb.FrequencyCap, c *Candidate) rtb.NoBid {
+	ids := [...]uint32{
+		rtb.CapLineItem: uint32(c.LineItem.ID), rtb.CapCampaign: uint32(c.LineItem.Campaign),
+		rtb.CapAdvertiser: uint32(c.LineItem.Advertiser), rtb.CapCreative: uint32(c.Creative.ID),
+	}
+	for i := range caps {
+		k := &caps[i]
+		l := [1]limit{{per: k.Per, count: uint32(k.Limit), id: ids[k.Per], window: secondsUp(k.Window)}}
+		if reason := m.within(l[:], c.Creative.ID); reason != rtb.BidMade {
+			return reason
+		}
+	}
+	return rtb.BidMade
+}
+
 // seen counts the impressions after a time.
 func seen(exposures []rtb.Exposure, per rtb.CapScope, id uint32, after int64) (n uint32) {
 	for i := range exposures {

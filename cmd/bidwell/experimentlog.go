@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"bidwell/admin"
@@ -14,14 +13,9 @@ import (
 	"bidwell/rtb"
 )
 
-// trials are the experiments: by what the bidder assigns users, and the consumer
-// of the log that counts what comes of it. What is counted is written to the
-// documents' file, with the positions in the logs.
-type trials struct {
-	rollup *report.Rollup
-	// running are the experiments of now; nil before they were read.
-	running atomic.Pointer[models.Experiments]
-}
+// trials are the consumer of the log that counts what comes of experiments. What
+// it counted is written to the documents' file, with the positions in the logs.
+type trials struct{ rollup *report.Rollup }
 
 // saveTrialsEvery is how often what was counted is written.
 const saveTrialsEvery = 5 * time.Second
@@ -34,7 +28,7 @@ func (s *server) openTrials(ctx context.Context) (err error) {
 	return s.refreshTrials(ctx)
 }
 
-// refreshTrials reads the experiments. The report is told first: of an arm that
+// refreshTrials reads the experiments for the bidder and the report. The report is told first: of an arm that
 // it does not know it counts nothing.
 func (s *server) refreshTrials(ctx context.Context) error {
 	set, err := admin.Experiments(ctx, s.documents)
@@ -42,7 +36,10 @@ func (s *server) refreshTrials(ctx context.Context) error {
 		return err
 	}
 	s.trials.rollup.Watch(set.Watched)
-	s.trials.running.Store(set.Made)
+	s.bidder.SetExperiments(set.Made)
+	for _, p := range set.Problems {
+		slog.Warn("an experiment does not run", "experiment", p.ID, "cause", p.Reason)
+	}
 	return nil
 }
 

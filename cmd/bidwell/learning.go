@@ -69,7 +69,11 @@ func (s *server) openLearning(ctx context.Context) error {
 			return fmt.Errorf("learn: %w", err)
 		}
 	}
-	l.learner.Shader, l.learner.Creatives = s.bidder.Shader, s.bidder.Creatives
+	l.learner.Shader = s.bidder.Shader
+	if l.learner.Creatives == nil {
+		l.learner.Creatives = s.bidder.Creatives
+	}
+	s.bidder.Creatives = l.learner.Creatives // nobody bids yet
 	l.learner.Convert = s.convert
 	l.learner.Labelled = s.models.Observe
 	s.learning = l

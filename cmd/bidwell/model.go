@@ -26,7 +26,7 @@ import (
 func newModelCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "model", Short: "Train models, and decide which one bids are priced by"}
 	cmd.AddCommand(
-		newModelTrainCommand(), newModelListCommand(), newModelShowCommand(), newModelAddCommand(),
+		newModelTrainCommand(), newModelEvaluateCommand(), newModelListCommand(), newModelShowCommand(), newModelAddCommand(),
 		newModelPromoteCommand(), newModelRollbackCommand(), newModelRetireCommand(),
 	)
 	return cmd

@@ -41,6 +41,9 @@ func (s *server) openModels(ctx context.Context) (err error) {
 	}
 	cfg := models.DefaultRegistry()
 	cfg.Poll = min(max(s.cfg.Reload, time.Millisecond), time.Second)
+	if !s.cfg.Simulated.IsZero() {
+		cfg.Save = 6 * time.Hour // which may pass in seconds
+	}
 	if s.models.Registry, err = models.NewRegistry(cfg, s.models.store, s.clock.Now); err != nil {
 		return err
 	}

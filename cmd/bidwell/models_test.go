@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -226,4 +227,34 @@ func TestModelCommandsRefuse(t *testing.T) {
 	}
 	_, err = command(t, "serve", "--model", empty, "--data", t.TempDir(), "--bid.listen", freeAddress(t), "--admin.listen", freeAddress(t))
 	wantError(t, err, "read model "+empty, "not a model file")
+}
+
+// A version that promises clicks which do not come is taken out of service,
+// by what the log says of its impressions.
+func TestBadModelIsRolledBack(t *testing.T) {
+	p := serve(t, "--public-url", "https://bid.example.com", "--learn.click-wait", "1s", "--learn.every", "50ms", "--learn.bits", "18")
+	p.apply(byClick)
+	p.awaitExplained(`"outcome":"bid"`)
+	path, _ := priorFile(t, 0.5)
+	mustRun(t, "model", "add", path, p.api())
+	mustRun(t, "model", "promote", "2", p.api())
+	for range 150 {
+		if got := p.notify(p.reach(pixelInMarkup.FindString(p.mustBid(request).AdM), "")); got.status != http.StatusOK {
+			t.Fatalf("view: %+v", got)
+		}
+	}
+	eventually(t, patience, "rolled back", func() bool {
+		// Time goes on by what happens.
+		if got := p.notify(p.reach(p.mustBid(request).NURL, "1")); got.status != http.StatusNoContent {
+			t.Fatalf("nurl: %+v", got)
+		}
+		return p.models() == "2 rolled-back false, 1 live true"
+	})
+	var m admin.Model
+	if err := json.Unmarshal([]byte(mustRun(t, "model", "show", "2", "--json", p.api())), &m); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(m.Reason, "calibration 0.000 is not within 0.8 to 1.25: about 0 clicks came of ") || m.Observed == nil || m.Observed.Rows < 100 {
+		t.Errorf("shown as %+v, observed %+v", m, m.Observed)
+	}
 }

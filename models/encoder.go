@@ -1,0 +1,398 @@
+package models
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// encoder turns the rows of a table into what learners take: one hash for
+// each field, and numbers that say what became of earlier rows with the same
+// values. It sees each row once, in order, and a label only after the row, so
+// that what it says of a row never has the row's own label in it.
+type encoder struct {
+	rows    *Rows
+	fields  []tableField
+	pairs   []pairField
+	clock   int // the field whose times are fine enough to measure gaps; -1 for none
+	n       int
+	clicks  float64
+	started float64 // rate of labels in the rows that it was made from
+
+	// Of the row at hand.
+	Hashes  []uint32  // one for each field
+	Numbers []float32 // for a forest
+	Rates   []float64 // for a linear model: 1, then what earlier rows say
+	ids     []uint32
+	tallies []*pastCount
+	now     float32
+}
+
+// tableField is one reading of a column.
+type tableField struct {
+	column int
+	kind   readingKind
+	clock  func(string) (time.Time, bool)
+	cuts   []float32 // of the decimals
+
+	parsed  []reading   // by number of the value
+	tallies []pastCount // by id
+	ids     map[uint64]uint32
+	seed    field
+	wide    bool // many values: how often one came says something
+}
+
+type readingKind uint8
+
+const (
+	readText    readingKind = iota
+	readBucket              // an integer by its size
+	readCut                 // a decimal by its rank
+	readHour                // the hour
+	readWeekday             // the day
+)
+
+// reading is what one value of a column means to a field.
+type reading struct {
+	id     uint32
+	hash   uint32
+	number float32
+}
+
+type pairField struct {
+	a, b    int
+	seed    field
+	tallies map[uint64]*pastCount
+}
+
+// pastCount is what became of the rows with one value.
+type pastCount struct{ n, clicks, last float32 }
+
+const (
+	maxTableFields = 96
+	maxPairs       = 14
+	seedTable      = field(1) << 20 // apart from the fields of bids
+	rareRows       = 2              // a value that came less often has the hash of rare ones
+)
+
+// newEncoder looks at all rows once to tell what their columns are.
+func newEncoder(rows *Rows) *encoder {
+	e := &encoder{rows: rows, clock: -1}
+	n := rows.Len()
+	e.started = (float64(rows.Positives()) + 0.5) / (float64(n) + 1)
+	for i := range rows.columns {
+		c := &rows.columns[i]
+		add := func(f tableField) {
+			if len(e.fields) < maxTableFields {
+				f.column, f.seed = i, seedTable+field(len(e.fields))
+				f.ids = map[uint64]uint32{}
+				e.fields = append(e.fields, f)
+			}
+		}
+		if parse := rows.clock(i); parse != nil {
+			if len(c.values) > n/20 && e.clock < 0 {
+				e.clock = len(e.fields)
+			}
+			add(tableField{kind: readHour, clock: parse})
+			add(tableField{kind: readWeekday, clock: parse})
+			continue
+		}
+		number, integer := c.numeric()
+		switch {
+		case integer:
+			if len(c.values) > 12 {
+				add(tableField{kind: readBucket})
+			}
+			add(tableField{kind: readText, wide: len(c.values) > 50})
+		case number:
+			add(tableField{kind: readCut, cuts: cutsOf(c)})
+		default:
+			add(tableField{kind: readText, wide: len(c.values) > 50})
+		}
+	}
+	return e
+}
+
+// cutsOf cuts decimals into some twenty classes.
+func cutsOf(c *column) []float32 {
+	var values []float32
+	for _, v := range c.values {
+		if x, ok := parseNumber(v); ok {
+			values = append(values, float32(x))
+		}
+	}
+	slices.Sort(values)
+	var cuts []float32
+	for b := 1; b < 20; b++ {
+		if v := values[len(values)*b/20]; len(cuts) == 0 || v > cuts[len(cuts)-1] {
+			cuts = append(cuts, v)
+		}
+	}
+	return cuts
+}
+
+// read is what a value of its column means to the field.
+func (f *tableField) read(rows *Rows, value uint32) reading {
+	for len(f.parsed) <= int(value) {
+		f.parsed = append(f.parsed, f.parse(rows.columns[f.column].values[len(f.parsed)]))
+	}
+	return f.parsed[value]
+}
+
+func (f *tableField) parse(s string) reading {
+	const none = -1e30
+	r := reading{number: none}
+	class := uint64(1) << 62 // missing
+	if !missing(s) {
+		switch f.kind {
+		case readText:
+			class = exact(f.seed, []byte(s))
+			if x, ok := parseNumber(s); ok {
+				r.number = float32(x)
+			}
+		case readBucket:
+			x, ok := parseNumber(s)
+			if !ok {
+				class = exact(f.seed, []byte(s))
+				break
+			}
+			r.number = float32(x)
+			class = bucket(int64(max(-1<<40, min(x, 1<<60))))
+			if x < 0 {
+				class = 1<<32 | bucket(int64(min(-x, 1<<60)))
+			}
+		case readCut:
+			if x, ok := parseNumber(s); ok {
+				r.number = float32(x)
+				class = uint64(bin(f.cuts, r.number))
+			}
+		case readHour, readWeekday:
+			t, ok := f.clock(s)
+			if !ok {
+				break
+			}
+			class = uint64(t.Hour())
+			r.number = float32(t.Hour())
+			if f.kind == readWeekday {
+				class = uint64(t.Weekday())
+				r.number = float32(t.Weekday())
+			}
+		}
+	}
+	r.hash = fold(number(f.seed, class))
+	id, ok := f.ids[class]
+	if !ok {
+		id = uint32(len(f.ids))
+		f.ids[class] = id
+	}
+	r.id = id
+	return r
+}
+
+// begin works out the row of these cells.
+func (e *encoder) begin(cells []uint32) {
+	e.Hashes, e.Numbers, e.Rates = e.Hashes[:0], e.Numbers[:0], append(e.Rates[:0], 1)
+	e.ids, e.tallies = e.ids[:0], e.tallies[:0]
+	mean, firm := e.prior()
+	base := logit(mean)
+	e.now = float32(e.n)
+	if e.clock >= 0 {
+		f := &e.fields[e.clock]
+		if t, ok := f.clock(e.rows.columns[f.column].values[cells[f.column]]); ok {
+			e.now = float32(t.Unix() % (1 << 24))
+		}
+	}
+	for i := range e.fields {
+		f := &e.fields[i]
+		r := f.read(e.rows, cells[f.column])
+		for len(f.tallies) <= int(r.id) {
+			f.tallies = append(f.tallies, pastCount{})
+		}
+		t := &f.tallies[r.id]
+		e.ids = append(e.ids, r.id)
+		e.tallies = append(e.tallies, t)
+		hash := r.hash
+		if t.n < rareRows {
+			hash = fold(number(f.seed, 1<<63))
+		}
+		e.Hashes = append(e.Hashes, hash)
+
+		rate := logit((float64(t.clicks)+firm*mean)/(float64(t.n)+firm)) - base
+		e.Rates = append(e.Rates, rate)
+		e.Numbers = append(e.Numbers, float32(rate))
+		if f.kind != readText || r.number > -1e30 {
+			e.Numbers = append(e.Numbers, r.number)
+		} else {
+			e.Numbers = append(e.Numbers, 0)
+		}
+		if f.wide {
+			e.Rates = append(e.Rates, e.often(t), e.gap(t))
+			e.Numbers = append(e.Numbers, float32(e.often(t)), float32(e.gap(t)))
+		}
+	}
+	for i := range e.pairs {
+		t := e.pairs[i].pastCount(e.ids)
+		e.tallies = append(e.tallies, t)
+		a, b := e.rateOf(e.pairs[i].a, mean, firm), e.rateOf(e.pairs[i].b, mean, firm)
+		q := sigmoid(base + (a+b)/2)
+		rate := logit((float64(t.clicks)+firm*q)/(float64(t.n)+firm)) - base
+		e.Rates = append(e.Rates, rate-(a+b)/2, e.often(t))
+		e.Numbers = append(e.Numbers, float32(rate), float32(e.often(t)), float32(e.gap(t)))
+	}
+}
+
+func (e *encoder) rateOf(i int, mean, firm float64) float64 {
+	t := e.tallies[i]
+	return logit((float64(t.clicks)+firm*mean)/(float64(t.n)+firm)) - logit(mean)
+}
+
+// often is how many of the earlier rows had it, on a scale of logarithms.
+func (e *encoder) often(t *pastCount) float64 {
+	return math.Log1p(float64(t.n)) / 4
+}
+
+// gap is how long ago the last one was, on such a scale; seconds where the
+// table has them, else rows.
+func (e *encoder) gap(t *pastCount) float64 {
+	if t.n == 0 {
+		return 3
+	}
+	return math.Log1p(math.Abs(float64(e.now-t.last))) / 8
+}
+
+// prior is the mean of the labels so far and how many rows it is worth.
+func (e *encoder) prior() (mean, firm float64) {
+	mean = (e.clicks + 200*e.started) / (float64(e.n) + 200)
+	mean = max(1e-5, min(mean, 0.9))
+	return mean, max(10, min(0.5/mean, 200))
+}
+
+func (p *pairField) pastCount(ids []uint32) *pastCount {
+	key := uint64(ids[p.a])<<32 | uint64(ids[p.b])
+	t := p.tallies[key]
+	if t == nil {
+		t = new(pastCount)
+		p.tallies[key] = t
+	}
+	return t
+}
+
+// end says what became of the row that began last.
+func (e *encoder) end(label bool) {
+	for _, t := range e.tallies {
+		t.n++
+		t.last = e.now
+		if label {
+			t.clicks++
+		}
+	}
+	e.n++
+	if label {
+		e.clicks++
+	}
+}
+
+// crosses are pairs of fields, the most telling first: those whose own history
+// predicts better than the histories of both apart.
+func (e *encoder) crosses() [][2]int {
+	rows := e.rows
+	n := rows.Len()
+	mean := e.started
+	take := min(1, 20_000/float64(n))
+	takeClick := min(1, max(take, 4000/(float64(n)*mean)))
+	takeOther := min(1, max(0, 20_000-float64(n)*mean*takeClick)/(float64(n)*(1-mean)))
+
+	var picked []int
+	coin := uint64(key2)
+	for i, label := range rows.labels {
+		coin += 0x9e3779b97f4a7c15
+		u := float64(mix(coin^key0, key2^coin)>>11) / (1 << 53)
+		if label && u < takeClick || !label && u < takeOther {
+			picked = append(picked, i)
+		}
+	}
+	clicks := 0.0
+	fields := min(len(e.fields), 44)
+	ids := make([]uint32, 0, len(picked)*fields)
+	for _, i := range picked {
+		cells := rows.row(i)
+		for k := range fields {
+			f := &e.fields[k]
+			ids = append(ids, f.read(rows, cells[f.column]).id)
+		}
+		clicks += float64(flag(rows.labels[i]))
+	}
+	q := (clicks + 0.5) / (float64(len(picked)) + 1)
+	base, firm := logit(q), max(10, min(1/q, 200))
+
+	// What each field knows of each row by those before it.
+	single := make([]float32, len(picked)*fields)
+	loss := make([]float64, fields)
+	useful := make([]bool, fields)
+	for k := range fields {
+		tallies := make([]pastCount, len(e.fields[k].ids))
+		common := 0
+		for at, i := range picked {
+			t := &tallies[ids[at*fields+k]]
+			if t.n >= rareRows {
+				common++
+			}
+			p := (float64(t.clicks) + firm*q) / (float64(t.n) + firm)
+			single[at*fields+k] = float32(logit(p) - base)
+			loss[k] += logLoss(clampProbability(p), rows.labels[i])
+			t.n++
+			t.clicks += float32(flag(rows.labels[i]))
+		}
+		useful[k] = len(e.fields[k].ids) > 1 && common > len(picked)/10
+	}
+	type cross struct {
+		a, b int
+		gain float64
+	}
+	var found []cross
+	tallies := map[uint64]pastCount{}
+	for a := range fields {
+		for b := a + 1; b < fields; b++ {
+			if !useful[a] || !useful[b] || e.fields[a].column == e.fields[b].column {
+				continue
+			}
+			clear(tallies)
+			var both, pair float64
+			for at, i := range picked {
+				key := uint64(ids[at*fields+a])<<32 | uint64(ids[at*fields+b])
+				t := tallies[key]
+				ra, rb := float64(single[at*fields+a]), float64(single[at*fields+b])
+				half := sigmoid(base + (ra+rb)/2)
+				p := (float64(t.clicks) + firm*half) / (float64(t.n) + firm)
+				label := rows.labels[i]
+				pair += logLoss(clampProbability(p), label)
+				both += logLoss(clampProbability(sigmoid(base+ra+rb)), label)
+				t.n++
+				t.clicks += float32(flag(label))
+				tallies[key] = t
+			}
+			found = append(found, cross{a, b, min(both, loss[a], loss[b]) - pair})
+		}
+	}
+	slices.SortStableFunc(found, func(x, y cross) int {
+		switch {
+		case x.gain > y.gain:
+			return -1
+		case x.gain < y.gain:
+			return 1
+		}
+		return 0
+	})
+	var out [][2]int
+	for _, c := range found {
+		out = append(out, [2]int{c.a, c.b})
+	}
+	return out
+}
+
+// keep follows the histories of these pairs from now on.
+func (e *encoder) keep(pairs [][2]int) {
+	for _, p := range pairs[:min(len(pairs), maxPairs)] {
+		e.pairs = append(e.pairs, pairField{a: p[0], b: p[1], tallies: map[uint64]*pastCount{}})
+	}
+}

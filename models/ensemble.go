@@ -1,0 +1,401 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+)
+
+// EnsembleConfig sets what an [Ensemble] tries.
+type EnsembleConfig struct {
+	// Progress is told from time to time what is being done, and how much of
+	// all is. It may be nil.
+	Progress func(what string, done float64)
+}
+
+// Ensemble predicts the label of rows by several learners, which it weighs by
+// how well they predicted the later part of the rows that it was made from,
+// and corrects the mean of what comes out as a [Calibrator] does. All go on
+// learning with each row. It is for one goroutine.
+type Ensemble struct {
+	enc     *encoder
+	crosses [][2]int
+	members []member
+	stack   *stackPosterior
+	inputs  []float64 // of the stack: 1, then the members' logits
+	base    float64
+	calib   *Calibrator
+	learned int
+	score   float64
+	logits  []float64
+
+	hashes []uint32 // with crosses
+	cells  []uint32
+	report []Member
+}
+
+// Member says how one learner of an ensemble did.
+type Member struct {
+	Name    string
+	LogLoss float64 // on the later part of the rows that the ensemble was made from
+	AUC     float64
+	Weight  float64 // in the mean of all
+}
+
+// member is a learner that sees what it needs of the encoded row.
+type member struct {
+	name   string
+	passes int
+	learn  func(x *encoded, label bool)
+	logit  func(x *encoded) float64
+	grow   func(x *encodings, from, to int, labels []bool, more func(f *forest) bool)
+	forest *forest
+	trees  int
+}
+
+// encoded is one row as learners see it.
+type encoded struct {
+	hashes  []uint32 // of the fields, then of crosses
+	fields  int
+	rates   []float64
+	numbers []float32
+}
+
+// encodings are those of all training rows.
+type encodings struct {
+	fields, crosses, rates, numbers int
+	h                               []uint32
+	r                               []float32
+	n                               []float32
+}
+
+const maxCrosses = 60
+
+// at is the row i; hashes and rates are copied to x.
+func (s *encodings) at(i int, x *encoded, crosses [][2]int) {
+	x.fields = s.fields
+	x.hashes = appendCrosses(append(x.hashes[:0], s.h[i*s.fields:][:s.fields]...), crosses)
+	x.rates = x.rates[:0]
+	for _, v := range s.r[i*s.rates:][:s.rates] {
+		x.rates = append(x.rates, float64(v))
+	}
+	x.numbers = s.n[i*s.numbers:][:s.numbers]
+}
+
+func appendCrosses(hashes []uint32, crosses [][2]int) []uint32 {
+	for k, c := range crosses {
+		hashes = append(hashes, fold(cross(seedTable+field(1000+k), uint64(hashes[c[0]]), uint64(hashes[c[1]]))))
+	}
+	return hashes
+}
+
+const (
+	holdOut    = 0.4 // of the rows weigh the members
+	maxNumbers = 64 << 20
+)
+
+// NewEnsemble learns from rows, whose order is that of time.
+func NewEnsemble(rows *Rows, cfg EnsembleConfig) (*Ensemble, error) {
+	n := rows.Len()
+	if n == 0 {
+		return nil, fmt.Errorf("ensemble: %w", errNoRows)
+	}
+	progress := cfg.Progress
+	if progress == nil {
+		progress = func(string, float64) {}
+	}
+	e := &Ensemble{enc: newEncoder(rows)}
+	progress("looking for pairs of columns", 0)
+	all := e.enc.crosses()
+	e.enc.keep(all)
+	e.crosses = all[:min(len(all), maxCrosses)]
+	e.base = logit(clampProbability(e.enc.started))
+
+	progress("encoding", 0.05)
+	var s encodings
+	kept := 0 // only the last rows, of which all numbers fit into memory
+	for i := range n {
+		e.enc.begin(rows.row(i))
+		if i == 0 {
+			kept = min(n, maxNumbers/(len(e.enc.Hashes)+len(e.enc.Rates)+len(e.enc.Numbers)))
+		}
+		if i < n-kept {
+			e.enc.end(rows.labels[i])
+			continue
+		}
+		s.h = append(s.h, e.enc.Hashes...)
+		for _, v := range e.enc.Rates {
+			s.r = append(s.r, float32(v))
+		}
+		s.n = append(s.n, e.enc.Numbers...)
+		e.enc.end(rows.labels[i])
+	}
+	s.fields, s.rates, s.numbers = len(e.enc.Hashes), len(e.enc.Rates), len(e.enc.Numbers)
+	labels := rows.labels[n-kept:]
+	n = kept
+
+	// Members learn from the first part and predict the second, which weighs
+	// them; then they learn from all.
+	split := n - int(holdOut*float64(n))
+	if err := e.weigh(&s, labels, split, progress); err != nil {
+		return nil, err
+	}
+	members, err := e.newMembers(&s)
+	if err != nil {
+		return nil, err
+	}
+	for i := range members {
+		progress(members[i].name, 0.5+0.5*float64(i)/float64(len(members)))
+		m := &members[i]
+		m.trees = e.members[i].trees
+		m.fit(&s, 0, n, labels, e.crosses, func(f *forest) bool { return len(f.trees) < m.trees })
+	}
+	e.members = members
+	return e, nil
+}
+
+func (m *member) fit(s *encodings, from, to int, labels []bool, crosses [][2]int, more func(f *forest) bool) {
+	if m.grow != nil {
+		m.grow(s, from, to, labels, more)
+		return
+	}
+	var x encoded
+	for range m.passes {
+		for i := from; i < to; i++ {
+			s.at(i, &x, crosses)
+			m.learn(&x, labels[i])
+		}
+	}
+}
+
+// weigh fits the weights of the members, and how many trees a forest has, on
+// the rows from split on.
+func (e *Ensemble) weigh(s *encodings, labels []bool, split int, progress func(string, float64)) error {
+	n := len(labels)
+	members, err := e.newMembers(s)
+	if err != nil {
+		return err
+	}
+	logits := make([][]float64, len(members))
+	var x encoded
+	for k := range members {
+		m := &members[k]
+		progress(m.name, 0.1+0.4*float64(k)/float64(len(members)))
+		if m.grow != nil {
+			logits[k] = e.growBest(m, s, split, labels)
+			continue
+		}
+		m.fit(s, 0, split, labels, e.crosses, nil)
+		logits[k] = make([]float64, 0, n-split)
+		for i := split; i < n; i++ {
+			s.at(i, &x, e.crosses)
+			logits[k] = append(logits[k], m.logit(&x))
+			m.learn(&x, labels[i])
+		}
+	}
+	e.members = members
+
+	mean, variance := []float64{0}, []float64{1}
+	for range members {
+		mean = append(mean, 1/float64(len(members)))
+		variance = append(variance, stackVariance)
+	}
+	e.stack = newStackPosterior(mean, variance)
+	calibration := DefaultCalibration()
+	calibration.Clicks, calibration.HalfLife = 10, 20_000
+	if e.calib, err = NewCalibrator(calibration); err != nil {
+		return err
+	}
+	scores := make([]Score, len(members))
+	row := make([]float64, len(members))
+	for i := split; i < n; i++ {
+		for k := range members {
+			row[k] = logits[k][i-split]
+			scores[k].Add(sigmoid(row[k]), labels[i])
+		}
+		e.combine(row)
+		e.learnStack(labels[i])
+	}
+	for k := range members {
+		m := scores[k].Metrics()
+		e.report = append(e.report, Member{Name: members[k].name, LogLoss: m.LogLoss, AUC: m.AUC, Weight: e.stack.mean[k+1]})
+	}
+	return nil
+}
+
+const stackVariance = 0.05
+
+// growBest grows a forest on the rows before split until those after it have
+// gained nothing for a while.
+func (e *Ensemble) growBest(m *member, s *encodings, split int, labels []bool) []float64 {
+	n := len(labels)
+	scores := make([]float64, n-split)
+	best, bestLoss := make([]float64, n-split), math.Inf(1)
+	var binned []uint8
+	m.grow(s, 0, split, labels, func(f *forest) bool {
+		if len(f.trees) == 1 {
+			binned = make([]uint8, (n-split)*s.numbers)
+			for i := range scores {
+				scores[i] = f.base
+				for k, v := range s.n[(split+i)*s.numbers:][:s.numbers] {
+					binned[i*s.numbers+k] = bin(f.edges[k], v)
+				}
+			}
+		}
+		t := &f.trees[len(f.trees)-1]
+		loss := 0.0
+		for i := range scores {
+			scores[i] += t.at(binned[i*s.numbers:][:s.numbers])
+			loss += logLoss(clampProbability(sigmoid(scores[i])), labels[split+i])
+		}
+		if loss < bestLoss {
+			bestLoss, m.trees = loss, len(f.trees)
+			copy(best, scores)
+		}
+		return len(f.trees) < m.trees+25
+	})
+	return best
+}
+
+// combine sets score, the logit of all members together.
+func (e *Ensemble) combine(logits []float64) {
+	e.inputs = append(e.inputs[:0], 1)
+	for _, l := range logits {
+		e.inputs = append(e.inputs, max(-8, min(l-e.base, 8)))
+	}
+	e.score = e.base + e.stack.logit(e.inputs)
+}
+
+// refitRows is how many rows there are between fits of a curve.
+const refitRows = 500
+
+func (e *Ensemble) learnStack(label bool) {
+	e.calib.Learn(0, sigmoid(e.score), label)
+	// The base is part of the score that the stack does not see.
+	e.stack.learnOffset(e.inputs, e.base, label)
+	if e.learned++; e.learned%refitRows == 0 {
+		e.calib.Refit()
+	}
+}
+
+// ErrColumns means that a row has other columns than those before.
+var ErrColumns = errors.New("another number of values than columns")
+
+// Predict is the probability of a positive label for the row, between 1e-6
+// and 0.9.
+func (e *Ensemble) Predict(values [][]byte) (float64, error) {
+	if len(values) != len(e.enc.rows.columns) {
+		return 0, fmt.Errorf("predict: %w", ErrColumns)
+	}
+	e.cells = e.enc.rows.appendCells(e.cells[:0], values)
+	e.enc.begin(e.cells)
+	x := e.row()
+	e.logits = e.logits[:0]
+	for i := range e.members {
+		e.logits = append(e.logits, e.members[i].logit(&x))
+	}
+	e.combine(e.logits)
+	return e.calib.Predict(0, sigmoid(e.score)), nil
+}
+
+func (e *Ensemble) row() encoded {
+	e.hashes = appendCrosses(append(e.hashes[:0], e.enc.Hashes...), e.crosses)
+	return encoded{hashes: e.hashes, fields: len(e.enc.Hashes), rates: e.enc.Rates, numbers: e.enc.Numbers}
+}
+
+// Learn takes in the label of the row that was predicted last.
+func (e *Ensemble) Learn(label bool) {
+	x := e.row()
+	for i := range e.members {
+		if m := &e.members[i]; m.learn != nil {
+			m.learn(&x, label)
+		}
+	}
+	e.learnStack(label)
+	e.enc.end(label)
+}
+
+// Members are the learners with what they were weighed by.
+func (e *Ensemble) Members() []Member { return e.report }
+
+// tableBits leaves room for eight times the values, so that few collide.
+func tableBits(values int) int { return max(MinBits, min(bits.Len(uint(values*8)), MaxBits-2)) }
+
+func (e *Ensemble) newMembers(s *encodings) ([]member, error) {
+	var members []member
+	var errs []error
+	values := 0
+	for i := range e.enc.fields {
+		values += len(e.enc.fields[i].ids)
+	}
+	ftrl := func(name string, cfg FTRLConfig, passes int, crossed bool) {
+		cfg.Rate = sigmoid(e.base)
+		bits := tableBits(values)
+		if crossed {
+			bits = tableBits(min(values*8, len(s.h)/s.fields*len(e.crosses)))
+		}
+		f, err := NewFTRL(bits, cfg)
+		errs = append(errs, err)
+		part := func(x *encoded) []uint32 {
+			if crossed {
+				return x.hashes
+			}
+			return x.hashes[:x.fields]
+		}
+		members = append(members, member{
+			name: name, passes: passes,
+			learn: func(x *encoded, label bool) { f.Learn(part(x), label, 1) },
+			logit: func(x *encoded) float64 { return f.Logit(part(x)) },
+		})
+	}
+	fwfm := func(name string, passes int, set func(*FwFMConfig)) {
+		fields := make([]uint8, s.fields)
+		for i := range fields {
+			fields[i] = uint8(min(i, maxFields-1))
+		}
+		cfg := DefaultFwFM(fields)
+		cfg.Rate = sigmoid(e.base)
+		set(&cfg)
+		f, err := NewFwFM(max(10, min(bits.Len(uint(values*8)), 20)), cfg)
+		errs = append(errs, err)
+		members = append(members, member{
+			name: name, passes: passes,
+			learn: func(x *encoded, label bool) { f.Learn(x.hashes[:x.fields], label, 1) },
+			logit: func(x *encoded) float64 { return f.Logit(x.hashes[:x.fields]) },
+		})
+	}
+	ftrl("ftrl", DefaultFTRL(), 1, false)
+	ftrl("ftrl-rare", RareFTRL(), 1, false)
+	ftrl("ftrl-firm", FTRLConfig{Alpha: 0.05, Beta: 1, L2: 4}, 2, false)
+	ftrl("ftrl-crosses", FTRLConfig{Alpha: 0.05, Beta: 1, L1: 0.5, L2: 4}, 1, true)
+	fwfm("fwfm", 2, func(c *FwFMConfig) {})
+
+	mean, variance := make([]float64, s.rates), make([]float64, s.rates)
+	for i := range mean {
+		mean[i], variance[i] = 0, 0.05
+	}
+	for i := 1; i < s.rates; i++ {
+		mean[i] = 1 / float64(s.rates)
+	}
+	variance[0] = 1
+	p := newStackPosterior(mean, variance)
+	members = append(members, member{
+		name: "rates", passes: 1,
+		learn: func(x *encoded, label bool) { p.learnOffset(x.rates, e.base, label) },
+		logit: func(x *encoded) float64 { return e.base + p.logit(x.rates) },
+	})
+
+	var grown *forest
+	members = append(members, member{
+		name:  "forest",
+		logit: func(x *encoded) float64 { return grown.logit(x.numbers, len(grown.trees)) },
+		grow: func(x *encodings, from, to int, labels []bool, more func(f *forest) bool) {
+			from += (to - from) / 10 // the first rows know of none before them
+			grown = growForest(x.n[from*x.numbers:to*x.numbers], x.numbers, labels[from:to], forestConfig{
+				trees: 300, depth: 4, rate: 0.06, firmness: 2, least: 1, rows: 0.7, inputs: 0.5,
+			}, more)
+		},
+	})
+	return members, errors.Join(errs...)
+}
