@@ -163,6 +163,7 @@ func (s *server) buildAdmin() (err error) {
 		Pacing:           s.pacing,
 		Resume:           s.pacer.Resume,
 		Discrepancies:    s.books.accounts.Tallies,
+		Shading:          s.bidder.Shader.Savings,
 		Models:           s.models.Registry,
 		ValidateExchange: s.validateExchange,
 		RedactExchange:   redactExchange,
