@@ -99,8 +99,8 @@ func appendCrosses(hashes []uint32, crosses [][2]int) []uint32 {
 }
 
 const (
-	holdOut      = 0.4 // of the rows weigh the members
-	maxNumbers   = 64 << 20
+	holdOut    = 0.4 // of the rows weigh the members
+	maxNumbers = 64 << 20
 )
 
 // NewEnsemble learns from rows, whose order is that of time.
@@ -423,7 +423,7 @@ func (e *Ensemble) newMembers(s *encodings) ([]member, error) {
 	ftrl("ftrl", DefaultFTRL(), 1, false)
 	ftrl("ftrl-rare", RareFTRL(), 1, false)
 	ftrl("ftrl-firm", FTRLConfig{Alpha: 0.1, Beta: 1, L2: 10}, 3, false)
-	ftrl("ftrl-crosses", FTRLConfig{Alpha: 0.05, Beta: 1, L1: 0.5, L2: 4}, 1, true)
+	ftrl("ftrl-crosses", FTRLConfig{Alpha: 0.05, Beta: 1, L2: 20}, 2, true)
 	fwfm("fwfm", 2, func(c *FwFMConfig) { c.Eta, c.L2 = 0.01, 1e-3 })
 
 	mean, variance := make([]float64, s.rates), make([]float64, s.rates)
@@ -448,7 +448,7 @@ func (e *Ensemble) newMembers(s *encodings) ([]member, error) {
 		grow: func(x *encodings, from, to int, labels []bool, more func(f *forest) bool) {
 			from += (to - from) / 10 // the first rows know of none before them
 			grown = growForest(x.n[from*x.numbers:to*x.numbers], x.numbers, labels[from:to], forestConfig{
-				trees: 300, depth: 4, rate: 0.06, firmness: 2, least: 1, rows: 0.7, inputs: 0.5,
+				trees: 300, depth: 4, rate: 0.05, firmness: 5, least: 2, rows: 0.6, inputs: 0.3,
 			}, more)
 		},
 	})
