@@ -58,7 +58,6 @@ type member struct {
 	learn  func(x *encoded, label bool)
 	logit  func(x *encoded) float64
 	grow   func(x *encodings, from, to int, labels []bool, more func(f *forest) bool)
-	forest *forest
 	trees  int
 }
 
@@ -72,10 +71,10 @@ type encoded struct {
 
 // encodings are those of all training rows.
 type encodings struct {
-	fields, crosses, rates, numbers int
-	h                               []uint32
-	r                               []float32
-	n                               []float32
+	fields, rates, numbers int // of each row
+
+	h    []uint32  // hashes of the fields
+	r, n []float32 // rates and numbers
 }
 
 const maxCrosses = 60
@@ -158,7 +157,7 @@ func (e *Ensemble) restartSlopes() error {
 // many as memory allows.
 func (e *Ensemble) encode(rows *Rows, progress func(string, float64)) (*encodings, []bool) {
 	progress("looking for pairs of columns", 0)
-	all := e.enc.crosses()
+	all := e.enc.crosses(rows.Len() - int(holdOut*float64(rows.Len())))
 	e.enc.keep(all)
 	e.crosses = all[:min(len(all), maxCrosses)]
 	e.base = logit(clampProbability(e.enc.started))
@@ -252,7 +251,7 @@ func (e *Ensemble) weigh(s *encodings, labels []bool, split int, progress func(s
 	return nil
 }
 
-const stackVariance = 0.05
+const stackVariance = 0.03
 
 // growBest grows a forest on the rows before split until those after it have
 // gained nothing for a while.
@@ -448,7 +447,7 @@ func (e *Ensemble) newMembers(s *encodings) ([]member, error) {
 		grow: func(x *encodings, from, to int, labels []bool, more func(f *forest) bool) {
 			from += (to - from) / 10 // the first rows know of none before them
 			grown = growForest(x.n[from*x.numbers:to*x.numbers], x.numbers, labels[from:to], forestConfig{
-				trees: 300, depth: 4, rate: 0.05, firmness: 5, least: 2, rows: 0.6, inputs: 0.3,
+				trees: 300, depth: 4, rate: 0.06, firmness: 2, least: 1, rows: 0.7, inputs: 0.5,
 			}, more)
 		},
 	})

@@ -108,6 +108,7 @@ func TestColumnsAreRead(t *testing.T) {
 		{"phone", []string{"1510000000", "1510003600"}, []readingKind{readText}},
 		{"I1", []string{"0", "1", "", "5", "7", "19", "33", "80", "200", "999", "12", "13", "14", "15", "16"}, []readingKind{readBucket, readText}},
 		{"price", []string{"0.5", "1.25", "-3e-4"}, []readingKind{readCut}},
+		{"scaled", []string{"0.5", "0.25", "0.5", "0.25", "0.5"}, []readingKind{readCut, readText}},
 		{"site", []string{"1fbe01fe", "85f751fd"}, []readingKind{readText}},
 		{"empty", []string{"", "NULL"}, []readingKind{readText}},
 	} {
@@ -185,6 +186,34 @@ func TestForestFindsAnInteraction(t *testing.T) {
 	}
 	if m := s.Metrics(); m.AUC < 0.73 || m.NE() > 0.85 {
 		t.Errorf("AUC %.3f, NE %.3f, want over 0.73 and under 0.85", m.AUC, m.NE())
+	}
+}
+
+// BenchmarkEnsemblePredict is one prediction of a row of 39 columns.
+func BenchmarkEnsemblePredict(b *testing.B) {
+	a := display(1)
+	rows, err := NewRows(a.names)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range 3000 {
+		if err := rows.Add(bytesOf(a.rows[i]), a.labels[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	e, err := NewEnsemble(rows, EnsembleConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	i := 3000
+	b.ReportAllocs()
+	for b.Loop() {
+		if i++; i == len(a.rows) {
+			i = 3000
+		}
+		if _, err := e.Predict(bytesOf(a.rows[i])); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
