@@ -18,6 +18,7 @@ type ExperimentResults struct {
 	Primary    bool    `json:"primary" doc:"The metric is the one that was set before the experiment began. Of several others one is found different by chance"`
 	Began      Time    `json:"began,omitempty" doc:"Absent as long as nobody was assigned"`
 	Looks      int     `json:"looks" doc:"That were taken at this metric, this one included"`
+	Users      string  `json:"users" enum:"assigned,seen" doc:"Who is counted: all who were assigned; or, where the log has no assignments, those of whom some event names the arm, of which an arm that bids less may have fewer"`
 	UsersPart  float64 `json:"users_part" doc:"Part of all users that are kept: 1, or a half, a quarter and so on where there are too many. All counts are of this part"`
 
 	report.Figures
@@ -104,7 +105,10 @@ func (x *Experiment) ask() report.Ask {
 }
 
 func showResult(r *report.Result) *ExperimentResults {
-	out := &ExperimentResults{Looks: r.Looks, UsersPart: r.Part, Figures: *report.Show(r.Reading), Totals: []ArmTotals{}}
+	out := &ExperimentResults{Users: "seen", Looks: r.Looks, UsersPart: r.Part, Figures: *report.Show(r.Reading), Totals: []ArmTotals{}}
+	if r.Assigned {
+		out.Users = "assigned"
+	}
 	if out.Withheld != "" {
 		return out
 	}

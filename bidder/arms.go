@@ -19,6 +19,23 @@ func (b *Bidder) assign(s *scratch) {
 	}
 	s.experiments.Assign(user, s.now, &s.arms)
 	s.inArms, s.arm = s.arms != [rtb.MaxLayers]uint16{}, models.Override{}
+	if s.inArms && b.Samples != nil {
+		b.note(s, user)
+	}
+}
+
+// note logs that a user is in experiments, when that was not done lately. It
+// comes before anything that an arm may change: if only users who got a bid were
+// counted, arms that bid less would have other users.
+func (b *Bidder) note(s *scratch, user rtb.UserID) {
+	id := rtb.BidID(user)
+	for i, arm := range s.arms { // in the half that tells marks apart
+		id[8+2*i] ^= byte(arm)
+		id[9+2*i] ^= byte(arm >> 8)
+	}
+	if b.noted.First(id, uint8(rtb.EventAssigned)) {
+		b.Samples.Offer(&rtb.Event{Type: rtb.EventAssigned, Time: s.now, Made: s.now, Exchange: s.request.Exchange, User: user, Arms: s.arms})
+	}
 }
 
 // comply narrows a candidate to what the user's arms allow, and says what else

@@ -118,3 +118,60 @@ func TestArmsChangeBids(t *testing.T) {
 		})
 	}
 }
+
+// Who is in an experiment is logged whatever comes of the request, once, and
+// again in other arms.
+func TestAssignmentsAreLogged(t *testing.T) {
+	body := []byte(`{"id":"r","at":1,"imp":[{"id":"1","banner":{"w":300,"h":250}}],"app":{"id":"a","bundle":"com.example"},"device":{"ifa":"9b1d5a2e-7c40-4e0b-b6d3-1f2a3c4d5e6f"}}`)
+	unknown := []byte(`{"id":"r","at":1,"imp":[{"id":"1","banner":{"w":300,"h":250}}],"app":{"id":"a","bundle":"com.example"}}`)
+	f := newFixture(t, []rtb.LineItem{rotating(1, 2, rtb.RotateSequence)})
+	log := &keptLog{}
+	f.Samples, f.sampled = events.NewSamples(log, events.SamplesConfig{}), 0
+	s := newScratch()
+	for number := uint32(3); number < 5; number++ {
+		holdout := models.Arm{Weight: 1, Override: models.Override{Holdout: true}}
+		running, err := models.NewExperiments([]models.Experiment{{
+			Number: number, Key: "x", Salt: "x", Layer: 2, Buckets: models.ExperimentBuckets, Arms: []models.Arm{holdout, holdout},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.SetExperiments(running)
+		for range 3 {
+			f.answer(t, s, "generic", body)
+			if f.answer(t, s, "generic", unknown) == nil {
+				t.Fatal(s.response.Reason)
+			}
+			f.withdraw(s, rtb.BidMade)
+		}
+	}
+	done, stop := context.WithCancel(t.Context())
+	stop()
+	if err := f.Samples.Run(done); err != nil {
+		t.Fatal(err)
+	}
+	noted := slices.DeleteFunc(log.events, func(e rtb.Event) bool { return e.Type != rtb.EventAssigned })
+	if len(noted) != 2 {
+		t.Fatalf("%d assignments: %+v", len(noted), noted)
+	}
+	for i, e := range noted {
+		if n, _ := models.ArmOf(e.Arms[2]); int(n) != 3+i || e.User == (rtb.UserID{}) || e.User != noted[0].User || !e.Time.Equal(s.now) {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func TestNotingDoesNotAllocate(t *testing.T) {
+	f := newFixture(t, []rtb.LineItem{rotating(1, 2, rtb.RotateSequence)})
+	f.Samples = events.NewSamples(&keptLog{}, events.SamplesConfig{})
+	s := newScratch()
+	s.arms = [rtb.MaxLayers]uint16{24}
+	user := rtb.UserID{1}
+	if n := testing.AllocsPerRun(1000, func() {
+		user[3]++
+		user[4] += user[3] & 1
+		f.note(s, user)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

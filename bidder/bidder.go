@@ -45,6 +45,7 @@ type Bidder struct {
 	draining  atomic.Bool
 
 	experiments atomic.Pointer[models.Experiments]
+	noted       *events.Dedup // users whose arms were logged lately
 
 	// Exposures are the bids in flight, as far as frequency caps count them.
 	Exposures *Exposures
@@ -84,6 +85,7 @@ func New(cfg Config, parts Parts) (*Bidder, error) {
 	if parts.Samples != nil {
 		b.sampled = uint64(cfg.SampleShare * (1 << 32))
 	}
+	b.noted = events.NewDedup(18)
 	b.shedder.maxDelay = cfg.MaxDelay
 	var err error
 	if b.Exposures, err = newExposures(cfg); err != nil {

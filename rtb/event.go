@@ -18,6 +18,7 @@ const (
 	EventConversion // what the advertiser wants people to do after a click
 	EventBid        // a sample of the bids, for learning
 	EventGhost      // a bid that was not sent because its user is in a holdout, for comparison
+	EventAssigned   // a user in experiments has come, whatever was bid
 	eventTypeCount
 )
 
@@ -27,7 +28,7 @@ const EventTypeCount = int(eventTypeCount)
 var eventNames = [EventTypeCount]string{
 	EventWin: "win", EventBill: "bill", EventLoss: "loss", EventView: "view", EventClick: "click", EventVideo: "video",
 	EventViewable: "viewable", EventConversion: "conversion", EventBid: "bid",
-	EventGhost: "ghost",
+	EventGhost: "ghost", EventAssigned: "assigned",
 }
 
 // String is the name used in paths, metrics and the API.

@@ -37,6 +37,9 @@ type Result struct {
 	// Increments are of each other arm against a control that is a holdout; empty
 	// otherwise, and where results are withheld.
 	Increments []Incrementality
+	// Assigned says that the users are those who were assigned. Otherwise they are
+	// those whom some event names, and an arm that bids less may have fewer.
+	Assigned bool
 	// Part of the users that are kept; the totals are of those.
 	Part float64
 	// Remembered says since when repeats of notices are known as such.
@@ -68,8 +71,12 @@ func (r *Rollup) Result(ask Ask) (*Result, error) {
 		place[i] = at
 		samples[at].Name, samples[at].Weight = ask.Arms[i].Name, ask.Arms[i].Weight
 	}
+	assigned := false
 	for key, m := range r.members {
-		if key.experiment != ask.Experiment || int(m.arm) >= n {
+		assigned = assigned || m.assigned && key.experiment == ask.Experiment
+	}
+	for key, m := range r.members {
+		if key.experiment != ask.Experiment || int(m.arm) >= n || assigned && !m.assigned {
 			continue
 		}
 		at := place[m.arm]
@@ -88,7 +95,7 @@ func (r *Rollup) Result(ask Ask) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{Reading: reading, Totals: totals, Part: math.Exp2(-float64(r.shift)), Remembered: r.repeats[0].begun}
+	res := &Result{Reading: reading, Assigned: assigned, Totals: totals, Part: math.Exp2(-float64(r.shift)), Remembered: r.repeats[0].begun}
 	for i := range reading.Comparisons {
 		c := &reading.Comparisons[i]
 		key := lookKey{experiment: ask.Experiment, arm: uint8(order[i+1]), metric: ask.Metric}

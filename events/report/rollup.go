@@ -68,8 +68,10 @@ type RollupConfig struct {
 }
 
 // Rollup reads the log and keeps, of each user in each experiment, what came of
-// the bids. A user counts from the first event on that names the arm, be it a
-// win, a loss or a sampled bid. What the user did before is a covariate.
+// the bids. Users count whose assignment is in the log: the bidder writes it
+// before it bids, so it does not depend on the arm. Where there is none of an
+// experiment, all count of whom some event names the arm. What a user did before
+// is a covariate.
 //
 // It is safe for concurrent use.
 type Rollup struct {
@@ -104,6 +106,7 @@ type memberKey struct {
 // member is a user in an experiment.
 type member struct {
 	arm                              uint8
+	assigned                         bool // and not only seen because of a bid
 	before                           past // the experiment
 	impressions, clicks, conversions uint32
 	missed                           float32 // the chance that none of the ghost bids would have won; 1 without ghosts
@@ -209,7 +212,7 @@ func (r *Rollup) count(e *rtb.Event) {
 			continue
 		}
 		experiment, arm := r.armOf(id)
-		if w := r.watched[experiment]; w == nil || !w.has(e) {
+		if w := r.watched[experiment]; w == nil || e.Type != rtb.EventAssigned && !w.has(e) {
 			continue
 		}
 		if !asked && repeats(e) && !r.repeats[0].first(e, r.cfg.Bids, &r.garbage) {
@@ -231,9 +234,10 @@ func (r *Rollup) count(e *rtb.Event) {
 	}
 }
 
-// repeats reports whether an event would count twice if it came twice.
+// repeats reports whether an event would count twice if it came twice. Ghosts
+// would, too, but they are our own and have no notices that could.
 func repeats(e *rtb.Event) bool {
-	return e.Billing || e.Type == rtb.EventView || e.Type == rtb.EventClick || e.Type == rtb.EventGhost || e.Type == rtb.EventConversion
+	return e.Billing || e.Type == rtb.EventView || e.Type == rtb.EventClick || e.Type == rtb.EventConversion
 }
 
 // join puts an event to a user's account in one experiment. The arm is that of
@@ -247,6 +251,8 @@ func (r *Rollup) join(key memberKey, arm uint8, before past, e *rtb.Event) {
 	}
 	old := m
 	switch e.Type {
+	case rtb.EventAssigned:
+		m.assigned = true
 	case rtb.EventView:
 		m.impressions++
 	case rtb.EventClick:

@@ -177,7 +177,7 @@ func TestRollupGhosts(t *testing.T) {
 		e.WinRate = rate
 		return e
 	}
-	apply(t, r, 1, ghost(1, 1, 0.5), ghost(1, 1, 0.5), ghost(2, 1, 0.5), ghost(3, 2, 0.25), event(rtb.EventConversion, 9, user(2)),
+	apply(t, r, 1, ghost(0, 1, 0.5), ghost(0, 1, 0.5), ghost(0, 2, 0.25), event(rtb.EventConversion, 9, user(2)),
 		event(rtb.EventView, 4, user(3), armID(3, 1)), event(rtb.EventConversion, 4, user(3), armID(3, 1)),
 		event(rtb.EventView, 5, user(4), armID(3, 1)), event(rtb.EventLoss, 6, user(5), armID(3, 1)))
 	a := ask(report.Conversions)
@@ -190,6 +190,36 @@ func TestRollupGhosts(t *testing.T) {
 	// conversion is theirs.
 	if i := res.Increments[0]; i.Treated != 0.5 || i.Control != 0.25 || i.Lift != 1 {
 		t.Errorf("%+v", i)
+	}
+}
+
+// An arm that bids less has fewer users with events, but as many who were
+// assigned.
+func TestRollupCountsTheAssigned(t *testing.T) {
+	rows := &memory{}
+	w := report.Watched{Number: 3, Campaigns: []rtb.CampaignID{6}}
+	r := rollup(t, rows, report.RollupConfig{}, w)
+	for n := range 1000 {
+		assigned := event(rtb.EventAssigned, 0, user(n), armID(3, n%2))
+		assigned.Bid, assigned.LineItem, assigned.Campaign, assigned.Advertiser = rtb.BidID{}, 0, 0, 0
+		batch := []rtb.Event{assigned}
+		if n%2 == 0 || n%10 == 1 {
+			batch = append(batch, event(rtb.EventView, n, user(n), armID(3, n%2)))
+		}
+		if n%3 == 0 { // the two come through different logs
+			slices.Reverse(batch)
+		}
+		apply(t, r, uint64(n+1), batch...)
+	}
+	apply(t, r, 2000, event(rtb.EventView, 5000, user(5000), armID(3, 0))) // whose assignment was lost
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*report.Rollup{r, rollup(t, rows, report.RollupConfig{}, w)} {
+		res := result(t, r, ask(report.Spend))
+		if res.Totals[0].Users != 500 || res.Totals[1].Users != 500 || res.Totals[0].Impressions != 500 || res.Totals[1].Impressions != 100 || !res.Assigned || res.Ratio.Warns() {
+			t.Errorf("%+v %+v", res.Totals, res.Ratio)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	rowLook       = 'l' // experiment, arm, adjusted, metric -> sequence
 )
 
-const memberSize = 1 + 5*4 + 4 + 2*8
+const memberSize = 2 + 5*4 + 4 + 2*8
 
 func pastRow(user rtb.UserID) []byte { return append([]byte{rowPast}, user[:]...) }
 
@@ -44,7 +44,10 @@ func lookRow(k lookKey) []byte {
 
 func (m *member) append(b []byte) []byte {
 	le := binary.LittleEndian
-	b = append(b, m.arm)
+	b = append(b, m.arm, 0)
+	if m.assigned {
+		b[len(b)-1] = 1
+	}
 	for _, n := range [...]uint32{m.before.impressions, m.before.clicks, m.impressions, m.clicks, m.conversions, math.Float32bits(m.missed)} {
 		b = le.AppendUint32(b, n)
 	}
@@ -52,10 +55,10 @@ func (m *member) append(b []byte) []byte {
 }
 
 func readMember(b []byte) member {
-	n := func(i int) uint32 { return binary.LittleEndian.Uint32(b[1+4*i:]) }
+	n := func(i int) uint32 { return binary.LittleEndian.Uint32(b[2+4*i:]) }
 	return member{
-		arm: b[0], before: past{n(0), n(1)}, impressions: n(2), clicks: n(3), conversions: n(4), missed: math.Float32frombits(n(5)),
-		value: rtb.Money(binary.LittleEndian.Uint64(b[25:])), spend: rtb.Money(binary.LittleEndian.Uint64(b[33:])),
+		arm: b[0], assigned: b[1] == 1, before: past{n(0), n(1)}, impressions: n(2), clicks: n(3), conversions: n(4), missed: math.Float32frombits(n(5)),
+		value: rtb.Money(binary.LittleEndian.Uint64(b[26:])), spend: rtb.Money(binary.LittleEndian.Uint64(b[34:])),
 	}
 }
 
