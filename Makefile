@@ -6,6 +6,7 @@ CORPUS   ?= ../shared/corpus
 DEMO     ?=
 AUCTIONS ?= 1000000
 KILLS    ?= 200
+SEED     ?= 2
 TOOLS    := go run
 
 # No C: the build needs no compiler but Go's, takes a third of the time, and
@@ -73,10 +74,16 @@ reconcile: build ## a day of AUCTIONS with all faults of notices: the books must
 crash: build ## the same day with KILLS of the bidder
 	./bin/loadtest crash $(FAULTS) --kills $(KILLS)
 
+learn: build ## a day of second price auctions that the bidder learns from: its surplus against the oracle's
+	./bin/loadtest learn --auction second --no-floors --no-deals --seed $(SEED) --min-surplus 0.9 --calibration-within 0.05
+
+shade: build ## the same day of first price auctions, whose prices it learns
+	./bin/loadtest learn --auction first --no-floors --no-deals --seed $(SEED) --min-surplus 0.5
+
 cover: ## show test coverage by package
 	go test -cover ./...
 
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: help build run test race fuzz bench check fmt fmt-check lint generate conform loadtest reconcile crash cover clean
+.PHONY: help build run test race fuzz bench check fmt fmt-check lint generate conform loadtest reconcile crash learn shade cover clean

@@ -169,6 +169,15 @@ func (c *Client) Pacing(ctx context.Context, lineItem string) (*Pacing, error) {
 	return &result, nil
 }
 
+// Shading reads what shading has saved.
+func (c *Client) Shading(ctx context.Context) (*Shading, error) {
+	var result Shading
+	if err := c.get(ctx, "/v1/shading", &result); err != nil {
+		return nil, fmt.Errorf("shading: %w", err)
+	}
+	return &result, nil
+}
+
 // Discrepancies compares what the notices say, of one line item and one
 // exchange or, where they are empty, of all.
 func (c *Client) Discrepancies(ctx context.Context, lineItem, exchange string) (*Discrepancies, error) {

@@ -139,11 +139,11 @@ func (s *Server) registerProblems() {
 		}
 		out := &problemsOutput{}
 		out.Body.Problems = append([]Problem{}, problems...)
-		_, _, unusable, _, err := Experiments(ctx, s.docs)
+		set, err := Experiments(ctx, s.docs)
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		out.Body.Problems = append(out.Body.Problems, unusable...)
+		out.Body.Problems = append(out.Body.Problems, set.Problems...)
 		if s.parts.ExchangeProblems != nil {
 			out.Body.Problems = append(out.Body.Problems, s.parts.ExchangeProblems()...)
 			slices.SortStableFunc(out.Body.Problems, func(a, b Problem) int { return cmp.Compare(a.Kind, b.Kind) })

@@ -43,11 +43,14 @@ func TestExperimentIsPutAndCompiled(t *testing.T) {
 	if back := s.want(200, "PUT", "/v1/experiments/shading", first.Body); back.etag() != first.etag() {
 		t.Errorf("what was read and put back changed it: %s", back.Body)
 	}
-	made, list, problems, version, err := admin.Experiments(t.Context(), s.docs)
-	if err != nil || len(problems) != 0 || version == 0 || len(list) != 1 {
-		t.Fatalf("%+v, problems %v, %v", list, problems, err)
+	set, err := admin.Experiments(t.Context(), s.docs)
+	if err != nil || len(set.Problems) != 0 || set.Version == 0 || len(set.Runs) != 1 || len(set.Watched) != 1 {
+		t.Fatalf("%+v, %v", set, err)
 	}
-	e := list[0]
+	if w := set.Watched[0]; w.Number != 1 || len(w.Campaigns) != 1 || w.Campaigns[0] != 1 || w.Start.IsZero() {
+		t.Errorf("watched %+v", w)
+	}
+	e, made := set.Runs[0], set.Made
 	if e.Number != 1 || e.Key != "shading" || e.Salt != "shading" || e.First != 0 || e.Buckets != 5000 || !e.Start.Equal(time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)) {
 		t.Errorf("%+v", e)
 	}
@@ -80,10 +83,11 @@ func TestExperimentCompilesEveryOverride(t *testing.T) {
 	s.want(201, "PUT", "/v1/experiments/all", `{"name": "All", "share": 1, "layer": 3, "salt": "pepper", "arms": [
 		{"name": "a", "weight": 1, "control": true, "holdout": true}, {"name": "b", "weight": 1, "model": "canary", "shading": "0.85"},
 		{"name": "c", "weight": 2, "model": "17", "shading": "on", "creatives": ["banner-300x250"], "caps": [{"per": "campaign", "limit": 2, "window": "24h"}]}]}`)
-	_, list, _, _, err := admin.Experiments(t.Context(), s.docs)
-	if err != nil || len(list) != 1 {
-		t.Fatal(list, err)
+	set, err := admin.Experiments(t.Context(), s.docs)
+	if err != nil || len(set.Runs) != 1 {
+		t.Fatal(set, err)
 	}
+	list := set.Runs
 	want := `[{Weight:1 Override:{Value:0 Model:0 Canary:false Shading:0 Factor:0 Creatives:[] Caps:[] Holdout:true}}` +
 		` {Weight:1 Override:{Value:0 Model:0 Canary:true Shading:3 Factor:0.85 Creatives:[] Caps:[] Holdout:false}}` +
 		` {Weight:2 Override:{Value:0 Model:17 Canary:false Shading:2 Factor:0 Creatives:[1] Caps:[{Per:2 Limit:2 Window:24h0m0s}] Holdout:false}}]`
@@ -213,8 +217,9 @@ func TestExperimentsShareALayer(t *testing.T) {
 	if got := firstBucket(t, s.want(200, "GET", "/v1/experiments/f", "")); got != 5000 {
 		t.Errorf("f begins at %d", got)
 	}
-	if made, _, problems, _, err := admin.Experiments(t.Context(), s.docs); err != nil || len(problems) != 0 || made == nil {
-		t.Errorf("problems %v, %v", problems, err)
+	// The one that was archived assigns nobody, and what it did is still counted.
+	if set, err := admin.Experiments(t.Context(), s.docs); err != nil || len(set.Problems) != 0 || len(set.Runs) != 5 || len(set.Watched) != 6 {
+		t.Errorf("%+v, %v", set, err)
 	}
 }
 
@@ -250,9 +255,9 @@ func TestUnusableExperimentsAreLeftOut(t *testing.T) {
 	put("d-nowhere", `{"name": "x", "status": "active", "share": 0.1, `+arms+`}`)
 	put("e-broken", `{"name": 5}`)
 	put("f-share", `{"name": "x", "status": "active", "share": 2, "first_bucket": 9000, `+arms+`}`)
-	_, list, problems, _, err := admin.Experiments(t.Context(), s.docs)
-	if err != nil || len(list) != 1 || list[0].Key != "a-good" || len(problems) != 5 {
-		t.Errorf("%+v, problems %+v, %v", list, problems, err)
+	set, err := admin.Experiments(t.Context(), s.docs)
+	if err != nil || len(set.Runs) != 1 || set.Runs[0].Key != "a-good" || len(set.Problems) != 5 {
+		t.Errorf("%+v, %v", set, err)
 	}
 	a := s.want(200, "GET", "/v1/problems", "")
 	for _, want := range []string{"b-overlaps", "overlap those of a-good", "campaign gone: not found", "it has no buckets", "e-broken", "experiment.share"} {
@@ -286,8 +291,8 @@ func TestExperimentNumbersEnd(t *testing.T) {
 
 func TestExperimentResults(t *testing.T) {
 	var asked report.Ask
-	s, c := startAt(t, "2026-11-01T00:00:00Z")
-	s = start(t, func(p *admin.Parts) {
+	c := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	s := start(t, func(p *admin.Parts) {
 		p.Now = func() time.Time { return c.now }
 		p.ExperimentResult = func(a report.Ask) (*report.Result, error) {
 			asked = a

@@ -110,6 +110,8 @@ type Parts struct {
 	// Discrepancies are what the notices say of every line item through every
 	// exchange.
 	Discrepancies func(context.Context) ([]pacing.Tally, error)
+	// Shading is what lowering bids in first-price auctions has saved.
+	Shading func() models.Savings
 	// Models are the versions of the models that bids are priced by.
 	Models *models.Registry
 	// ValidateExchange checks what a document changes of the profile of an
@@ -234,6 +236,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 	s.registerPacing()
 	s.registerResume()
 	s.registerDiscrepancies()
+	s.registerShading()
 	s.registerModels(mux)
 	s.registerProblems()
 	s.registerDocs(mux)

@@ -93,35 +93,11 @@ func (r *CrashReport) Check(ready time.Duration) error {
 // warning (SIGKILL) at random moments and started again on the same data. The
 // scorecard then says whether any money was lost or booked twice.
 func Crash(ctx context.Context, cfg CrashConfig) (_ *CrashReport, err error) {
-	if err := cfg.Validate(); err != nil {
+	v, err := newVictim(&cfg)
+	if err != nil {
 		return nil, fmt.Errorf("crash: %w", err)
 	}
-	if cfg.Progress == nil {
-		cfg.Progress = io.Discard
-	}
-	if cfg.Exchange.Start.IsZero() {
-		cfg.Exchange.Start = DefaultStart
-	}
-	cfg.Exchange.SimulatedTime = true
-	v := &victim{cfg: cfg, dir: cfg.Data}
-	if v.dir == "" {
-		if v.dir, err = os.MkdirTemp("", "bidwell-crash-"); err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(v.dir)) }()
-	} else if err := os.MkdirAll(v.dir, 0o700); err != nil {
-		return nil, err
-	}
-	addresses, err := freeAddresses(2)
-	if err != nil {
-		return nil, err
-	}
-	v.bid, v.admin = addresses[0], addresses[1]
-	v.api = newAdminAPI("http://" + v.admin)
-	defer v.api.close()
-	cfg.Exchange.URL, cfg.Exchange.Admin = "http://"+v.bid, "http://"+v.admin
-	v.now.Store(cfg.Exchange.Start.UnixMilli())
-	defer v.kill()
+	defer func() { err = errors.Join(err, v.close()) }()
 	if err := v.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -147,6 +123,44 @@ type victim struct {
 	now        atomic.Int64 // simulated, Unix milliseconds
 	killed     atomic.Int64 // when it was last, in real time, Unix nanoseconds
 	ready      []float64    // milliseconds of every start after a kill
+}
+
+// newVictim is a bidder on addresses of its own, that is not yet started. It
+// completes the settings.
+func newVictim(cfg *CrashConfig) (*victim, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = io.Discard
+	}
+	if cfg.Exchange.Start.IsZero() {
+		cfg.Exchange.Start = DefaultStart
+	}
+	cfg.Exchange.SimulatedTime = true
+	addresses, err := freeAddresses(2)
+	if err != nil {
+		return nil, err
+	}
+	v := &victim{dir: cfg.Data, bid: addresses[0], admin: addresses[1], api: newAdminAPI("http://" + addresses[1])}
+	cfg.Exchange.URL, cfg.Exchange.Admin = "http://"+v.bid, "http://"+v.admin
+	v.cfg = *cfg
+	v.now.Store(cfg.Exchange.Start.UnixMilli())
+	if v.dir != "" {
+		return v, os.MkdirAll(v.dir, 0o700)
+	}
+	v.dir, err = os.MkdirTemp("", "bidwell-crash-")
+	return v, err
+}
+
+// close ends the bidder and removes what was temporary.
+func (v *victim) close() error {
+	v.kill()
+	v.api.close()
+	if v.cfg.Data != "" {
+		return nil
+	}
+	return os.RemoveAll(v.dir)
 }
 
 // prepare starts the bidder with the documents. A start reads them at once,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type ExchangeConfig struct {
 	Users     int
 	Seed      uint64
 	Auction   AuctionKind
+	NoFloors  bool          // leave out the floors
+	NoDeals   bool          // leave out the deals
 	TMax      time.Duration // in every request; zero means each publisher's own
 	Grace     time.Duration // how long after tmax to wait for a late answer
 	Conns     int           // connections for bid requests
@@ -33,6 +36,7 @@ type ExchangeConfig struct {
 	Notices     bool // call notices, pixels and clicks
 	NoticeConns int  // connections for them
 	Fates       NoticeFates
+	MinToWin    float64    // share of the exchanges that tell what would have been enough to win, the first of the list
 	PriceKeys   *PriceKeys // encrypt the price macro, of one exchange or of all; nil means it is plain
 
 	// Start is when simulated time begins, and Step what passes between two
@@ -56,6 +60,11 @@ type ExchangeConfig struct {
 	// wait at the end for the books to be complete.
 	Admin  string
 	Settle time.Duration
+
+	// Surplus compares what the bidder makes with what could be made, and what
+	// its bids say of clicks with the truth. All of its line items must be open
+	// to all traffic.
+	Surplus bool
 
 	// Watch is told of each auction before it is held; it may be called
 	// concurrently. Nil means nobody is.
@@ -81,6 +90,7 @@ func DefaultExchangeConfig() ExchangeConfig {
 		Conns:       16,
 		Notices:     true,
 		NoticeConns: 64,
+		MinToWin:    1,
 		Fates:       DefaultNoticeFates(),
 		Settle:      30 * time.Second,
 	}
@@ -117,9 +127,18 @@ func (c ExchangeConfig) Validate() error {
 	check(c.Speed == 0 || !c.SimulatedTime, "speed: has no meaning when the bidder follows the simulated time")
 	check(c.Speed == 0 || c.Rate == 0, "speed: the rate follows from it, so only one of them may be given")
 	check(c.Admin == "" || c.Notices, "admin: without notices there are no books to compare")
+	check(!c.Surplus || c.Admin != "", "surplus: needs the admin API, to know what could be shown")
+	check(!c.Surplus || c.Auctions > 0, "surplus: needs a number of auctions, for the thirds of the run")
+	check(c.MinToWin >= 0 && c.MinToWin <= 1, "min-to-win: must be a share between 0 and 1")
 	check(c.Settle >= 0, "settle: must not be negative")
 	errs = append(errs, c.Fates.Validate())
 	return errors.Join(errs...)
+}
+
+func (c *ExchangeConfig) traffic() TrafficConfig {
+	return TrafficConfig{
+		Seed: c.Seed, Users: c.Users, Exchanges: c.Exchanges, Auction: c.Auction, TMax: c.TMax, NoFloors: c.NoFloors, NoDeals: c.NoDeals,
+	}
 }
 
 // RunExchange plays the exchanges of a market towards one bidder. Whom a
@@ -201,25 +220,28 @@ func RunExchange(ctx context.Context, cfg ExchangeConfig) (*Scorecard, error) {
 
 // exchangeRun is what the connections of a run share.
 type exchangeRun struct {
-	cfg       ExchangeConfig
-	base      endpoint
-	traffic   *Traffic
-	market    *Market
-	timeline  timeline
-	targets   map[string]endpoint // by exchange
-	tally     *tally
-	books     *books
-	people    *people
-	oracle    *oracle
-	templates *templates
-	notices   *notifier             // nil when none are sent
-	log       *sequence             // nil without a log
-	admin     *adminAPI             // nil without one
-	watch     *watch                // nil without admin
-	billing   map[string]NoticeKind // by exchange, where a document says so
-	next      atomic.Int64
-	quarters  [96]atomic.Int64 // auctions by quarter of an hour of the day, UTC
-	began     time.Time
+	cfg      ExchangeConfig
+	base     endpoint
+	traffic  *Traffic
+	market   *Market
+	timeline timeline
+	targets  map[string]endpoint // by exchange
+	// By exchange: whether notices say what would have been enough to win.
+	tellsLeast map[string]bool
+	tally      *tally
+	books      *books
+	people     *people
+	oracle     *oracle
+	surplus    *surplus // nil unless asked for
+	templates  *templates
+	notices    *notifier             // nil when none are sent
+	log        *sequence             // nil without a log
+	admin      *adminAPI             // nil without one
+	watch      *watch                // nil without admin
+	billing    map[string]NoticeKind // by exchange, where a document says so
+	next       atomic.Int64
+	quarters   [96]atomic.Int64 // auctions by quarter of an hour of the day, UTC
+	began      time.Time
 }
 
 func newExchangeRun(cfg ExchangeConfig, base endpoint) *exchangeRun {
@@ -233,20 +255,22 @@ func newExchangeRun(cfg ExchangeConfig, base endpoint) *exchangeRun {
 		}
 	}
 	x := &exchangeRun{
-		cfg:       cfg,
-		base:      base,
-		books:     newBooks(nil),
-		people:    newPeople(nil, nil),
-		oracle:    newOracle(cfg.Seed),
-		templates: newTemplates(),
-		traffic:   NewTraffic(TrafficConfig{Seed: cfg.Seed, Users: cfg.Users, Exchanges: cfg.Exchanges, Auction: cfg.Auction, TMax: cfg.TMax}),
-		market:    NewMarket(cfg.Seed),
-		timeline:  newTimeline(cfg.Start, cfg.Step, cfg.Span, cfg.Auctions, cfg.SimulatedTime || cfg.Speed > 0),
-		targets:   map[string]endpoint{},
-		tally:     newTally(cfg.Seed),
+		cfg:        cfg,
+		base:       base,
+		books:      newBooks(nil),
+		people:     newPeople(nil, nil),
+		oracle:     newOracle(cfg.Seed),
+		templates:  newTemplates(),
+		traffic:    NewTraffic(cfg.traffic()),
+		market:     NewMarket(cfg.Seed),
+		timeline:   newTimeline(cfg.Start, cfg.Step, cfg.Span, cfg.Auctions, cfg.SimulatedTime || cfg.Speed > 0),
+		targets:    map[string]endpoint{},
+		tellsLeast: map[string]bool{},
+		tally:      newTally(cfg.Seed),
 	}
 	prefix := strings.TrimRight(base.path, "/")
-	for _, name := range x.traffic.exchanges {
+	for i, name := range x.traffic.exchanges {
+		x.tellsLeast[name] = i < int(math.Round(cfg.MinToWin*float64(len(x.traffic.exchanges))))
 		target := base
 		target.path = prefix + "/bid/" + name
 		x.targets[name] = target

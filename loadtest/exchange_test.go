@@ -29,6 +29,7 @@ type testBidder struct {
 	mu      sync.Mutex
 	notices map[string]int // path and query
 	paths   map[string]int
+	bids    func(o *openrtb2.BidRequest) []map[string]any     // instead of those of testBid
 	answer  func(o *openrtb2.BidRequest, resp map[string]any) // changes an answer
 	status  func(id string) int                               // another status than 200 or 204
 	failing bool                                              // notices get a 500
@@ -109,9 +110,13 @@ func (b *testBidder) serve(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	var bids []map[string]any
-	for i := range req.Imp {
-		if bid := testBid(&req, &req.Imp[i]); bid != nil {
-			bids = append(bids, bid)
+	if b.bids != nil {
+		bids = b.bids(&req)
+	} else {
+		for i := range req.Imp {
+			if bid := testBid(&req, &req.Imp[i]); bid != nil {
+				bids = append(bids, bid)
+			}
 		}
 	}
 	if len(bids) == 0 {

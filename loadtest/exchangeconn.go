@@ -53,6 +53,9 @@ func (c *exchangeConn) auction(i int, now time.Time) error {
 		}
 		c.consult()
 	}
+	if x.surplus != nil {
+		x.surplus.score(&c.out)
+	}
 	x.tally.add(&c.out)
 	if x.notices != nil {
 		c.tellFates()

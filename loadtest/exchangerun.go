@@ -16,6 +16,9 @@ func (x *exchangeRun) readAdmin(ctx context.Context) error {
 		return err
 	}
 	x.billing, x.books, x.people = billing, newBooks(buyers), newPeople(buyers, x.cfg.Restarted)
+	if x.cfg.Surplus {
+		return x.readSurplus(ctx)
+	}
 	return nil
 }
 
@@ -42,6 +45,9 @@ func (x *exchangeRun) startWatch(ctx context.Context) (err error) {
 func (x *exchangeRun) score(ctx context.Context, took time.Duration) (*Scorecard, error) {
 	card := x.tally.finish(took)
 	card.Truth, card.Frequency, card.Oracle = x.books.truth(), x.books.frequency(), x.oracle.truth()
+	if x.surplus != nil {
+		x.surplus.truth(card)
+	}
 	if x.watch == nil {
 		return card, nil
 	}

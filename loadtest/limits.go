@@ -3,6 +3,7 @@ package loadtest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"bidwell/rtb"
@@ -27,6 +28,11 @@ type ExchangeLimits struct {
 	MinUsed                     float64 // share of each daily budget with demand
 	MaxOffPlan                  float64 // deviation from the plan, as a share of the daily budget
 	MinClickRatio               float64 // clicks for the money against the oracle's
+
+	// With the surplus: its share of the oracle's, over all auctions and over
+	// their last third, and how far from 1 the calibration of the bids may be.
+	MinSurplus, MinLastSurplus float64
+	CalibrationWithin          float64 // zero sets no limit
 }
 
 // DefaultExchangeLimits allow no bid that breaks a rule of its auction, no
@@ -77,6 +83,23 @@ func (l ExchangeLimits) Check(c *Scorecard) error {
 	}
 	if c.Oracle.Ratio < l.MinClickRatio {
 		fail("clicks for the money are %.4f of the oracle's, want at least %.4f", c.Oracle.Ratio, l.MinClickRatio)
+	}
+	if s := c.Surplus; s != nil {
+		if s.Share < l.MinSurplus {
+			fail("surplus is %.4f of the oracle's, want at least %.4f", s.Share, l.MinSurplus)
+		}
+		if s.LastThird < l.MinLastSurplus {
+			fail("surplus of the last third is %.4f of the oracle's, want at least %.4f", s.LastThird, l.MinLastSurplus)
+		}
+	} else if l.MinSurplus > 0 || l.MinLastSurplus > 0 {
+		fail("the surplus was not measured, so its limits cannot hold")
+	}
+	if l.CalibrationWithin > 0 {
+		if k := c.Calibration; k == nil || k.Bids == 0 {
+			fail("there is no second price bid to judge the calibration by")
+		} else if math.Abs(k.Ratio-1) > l.CalibrationWithin {
+			fail("bids believe in %.4f times the clicks that there are, want within %.4f of 1", k.Ratio, l.CalibrationWithin)
+		}
 	}
 	if b := c.Books; b != nil {
 		if l.MaxDifference >= 0 && b.difference > l.MaxDifference {

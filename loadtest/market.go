@@ -103,6 +103,14 @@ const averageClick = -5.15
 // request says, what the ad is, and how the two suit each other, with weights
 // drawn from the seed, plus a share that nothing observable explains.
 func (m *Market) Click(o *Offer, s *Slot, ad *Ad) float64 {
+	return logistic(m.shown(o, s, ad) + placed(s) + m.person(&o.User, ad))
+}
+
+func logistic(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+
+// shown is the part of the log-odds of a click that follows from what every
+// request says.
+func (m *Market) shown(o *Offer, s *Slot, ad *Ad) float64 {
 	u := &o.User
 	creative := textHash(ad.Creative)
 	x := averageClick
@@ -115,18 +123,6 @@ func (m *Market) Click(o *Offer, s *Slot, ad *Ad) float64 {
 	x += .25 * m.weight('t', uint64(u.DeviceType))
 	x += .25 * m.weight('z', uint64(ad.Size.W), uint64(ad.Size.H))
 	x += .10 * m.weight('h', uint64(o.local.Hour()/4))
-	x += .15 * m.weight('a', creative, uint64(u.BirthYear/12))
-	x += .30 * u.Propensity
-	for i, name := range segmentNames {
-		if !u.Segments.Has(i) {
-			continue
-		}
-		x += .15 * m.weight('s', creative, uint64(i))
-		// An ad about something appeals to those who care for it.
-		if strings.Contains(ad.Creative, name) || strings.Contains(ad.LineItem, name) {
-			x += .8
-		}
-	}
 	switch ad.Media {
 	case rtb.Native:
 		x += .35
@@ -138,16 +134,42 @@ func (m *Market) Click(o *Offer, s *Slot, ad *Ad) float64 {
 	if u.DeviceType == 3 {
 		x -= 2 // a television is hard to click
 	}
-	switch s.Position {
-	case 1:
-		x += .15
-	case 3:
-		x -= .35
-	}
 	if s.Interstitial {
 		x += .6
 	}
-	return 1 / (1 + math.Exp(-x))
+	return x
+}
+
+// placed is the part that the position on the page makes, which only banners
+// and videos are told of.
+func placed(s *Slot) float64 {
+	switch s.Position {
+	case 1:
+		return .15
+	case 3:
+		return -.35
+	}
+	return 0
+}
+
+// person is the part that the person makes: what they are interested in, which
+// a bidder may have been told of, their age, which some requests say, and what
+// nobody can know.
+func (m *Market) person(u *User, ad *Ad) float64 {
+	creative := textHash(ad.Creative)
+	x := .15 * m.weight('a', creative, uint64(u.BirthYear/12))
+	x += .30 * u.Propensity
+	for i, name := range segmentNames {
+		if !u.Segments.Has(i) {
+			continue
+		}
+		x += .15 * m.weight('s', creative, uint64(i))
+		// An ad about something appeals to those who care for it.
+		if strings.Contains(ad.Creative, name) || strings.Contains(ad.LineItem, name) {
+			x += .8
+		}
+	}
+	return x
 }
 
 // Conversion is the true probability that a click leads to a purchase.
@@ -156,7 +178,7 @@ func (m *Market) Conversion(o *Offer, ad *Ad) float64 {
 	if o.User.Segments.Has(segBought) {
 		x += .5
 	}
-	return 1 / (1 + math.Exp(-x))
+	return logistic(x)
 }
 
 // weight is the standard normal weight of one value, or pair of values, of a

@@ -330,7 +330,7 @@ func appendUser(b []byte, o *Offer) []byte {
 			b = append(b, u.Cookie[:]...)
 			b = append(b, `",`...)
 		}
-		if u.seed>>24&3 == 0 {
+		if o.tellsAge() {
 			b = append(b, `"yob":`...)
 			b = strconv.AppendUint(b, uint64(u.BirthYear), 10)
 			b = append(b, ',')
@@ -378,6 +378,10 @@ func appendUser(b []byte, o *Offer) []byte {
 	}
 	return append(b, '}')
 }
+
+// tellsAge reports whether the request says when the person was born, and the
+// gender where the publisher knows it.
+func (o *Offer) tellsAge() bool { return !o.privacy.private() && o.User.seed>>24&3 == 0 }
 
 func appendEIDs(b []byte, u *User) []byte {
 	b = append(b, `"eids":[{"source":"id.example","uids":[{"id":"`...)

@@ -50,6 +50,11 @@ type Scorecard struct {
 	Frequency map[string]FrequencyTruth `json:"frequency"` // by what caps count; empty without documents
 	Oracle    OracleTruth               `json:"oracle"`
 	Books     *BooksTruth               `json:"books,omitempty"` // nil without the bidder's admin API
+
+	// Nil unless asked for, and where there was no auction of the kind.
+	Surplus     *SurplusTruth     `json:"surplus,omitempty"`
+	Calibration *CalibrationTruth `json:"calibration,omitempty"` // second price
+	Shading     *ShadingTruth     `json:"shading,omitempty"`     // first price
 }
 
 // NoticeCount is what became of the notices of a kind.

@@ -137,6 +137,15 @@ func (c *Scorecard) writeTruth(p *printer) {
 	if c.Books != nil {
 		c.Books.writeText(p)
 	}
+	if c.Surplus != nil {
+		c.Surplus.writeText(p)
+	}
+	if c.Calibration != nil {
+		c.Calibration.writeText(p)
+	}
+	if c.Shading != nil {
+		c.Shading.writeText(p)
+	}
 }
 
 // fates is what befell notices, where anything did.

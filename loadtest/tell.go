@@ -12,7 +12,6 @@ func (c *exchangeConn) tellFates() {
 		b := &c.out.contenders[i]
 		t := c.teller(i, b)
 		if b.loss != lossNone {
-			t.macros.MinToWin = b.minToWin
 			t.send(NoticeLoss, 0, b.bid.LURL, 0, nil)
 			continue
 		}
@@ -44,6 +43,9 @@ func (c *exchangeConn) teller(i int, b *contender) *teller {
 		AuctionID: string(o.ID[:]), BidID: b.bid.ID, ImpID: b.bid.ImpID, SeatID: b.seat, AdID: b.bid.AdID,
 		Currency: currencyOfAuction, Loss: b.loss, GDPR: o.privacy.gdpr,
 	}}
+	if c.run.tellsLeast[o.Exchange] {
+		t.macros.MinToWin = b.minToWin
+	}
 	if t.own == "" {
 		t.own = hostOf(b.bid.BURL)
 	}

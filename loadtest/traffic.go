@@ -16,6 +16,8 @@ type Traffic struct {
 	exchanges  []string
 	tmax       time.Duration
 	seed       uint64
+	noFloors   bool
+	noDeals    bool
 
 	sites, android, apple, television shelf
 }
@@ -27,6 +29,10 @@ type TrafficConfig struct {
 	Exchanges []string      // names as in POST /bid/{name}; empty means generic
 	Auction   AuctionKind   // empty means mixed
 	TMax      time.Duration // in every request; zero means each publisher's own
+
+	// NoFloors and NoDeals leave out the floors and the deals; all else is the
+	// same with them.
+	NoFloors, NoDeals bool
 }
 
 // NewTraffic draws the publishers of a market.
@@ -36,6 +42,8 @@ func NewTraffic(cfg TrafficConfig) *Traffic {
 		exchanges:  cfg.Exchanges,
 		tmax:       cfg.TMax,
 		seed:       cfg.Seed,
+		noFloors:   cfg.NoFloors,
+		noDeals:    cfg.NoDeals,
 	}
 	if len(t.exchanges) == 0 {
 		t.exchanges = []string{"generic"}
@@ -106,6 +114,10 @@ type privacySignals struct {
 func (s *privacySignals) private() bool {
 	return s.coppa || s.lmt || (s.gdpr && !s.consent)
 }
+
+// positions on the page, of the OpenRTB list "ad positions", as often as they
+// are.
+var positions = [...]uint8{0, 1, 1, 1, 3, 3, 7}
 
 var slotIDs = [...]string{"1", "2", "3"}
 
@@ -193,7 +205,7 @@ func (t *Traffic) fillSlot(o *Offer, s *Slot) {
 	case 3:
 		s.Native = true
 	}
-	s.Position = [...]uint8{0, 1, 1, 1, 3, 3, 7}[d.next()%7]
+	s.Position = positions[d.next()%uint64(len(positions))]
 	if s.Banner {
 		s.Interstitial = p.Kind == rtb.App && d.chance(.12)
 		s.fillSizes(&d, o.User.DeviceType)
@@ -204,10 +216,10 @@ func (t *Traffic) fillSlot(o *Offer, s *Slot) {
 	if s.Audio {
 		s.MaxDuration = 30
 	}
-	if d.chance(.75) {
+	if d.chance(.75) && !t.noFloors {
 		s.Floor = roundFloor(p.floor * usualPrice(o, s))
 	}
-	if len(p.Deals) > 0 && d.chance(.35) {
+	if len(p.Deals) > 0 && d.chance(.35) && !t.noDeals {
 		s.Deal = &p.Deals[0]
 		s.DealFloor = roundFloor(p.floor * s.Deal.Premium * usualPrice(o, s))
 	}

@@ -25,6 +25,7 @@ import (
 // The consumers of the log are, each with the position in the store it writes:
 //
 //	ledger    accounts   money, impressions and clicks; then the pacer's holds
+//	report    documents  what came of the bids for users in experiments
 //	recorder  profiles   impressions of capped users; then the bidder's holds of them
 type books struct {
 	log      *nats.Store
@@ -112,7 +113,7 @@ func (b *books) run(ctx context.Context, s *server) error {
 	defer stopWriting()
 	defer stopReading()
 	var writers, readers sync.WaitGroup
-	failed := make(chan error, 4)
+	failed := make(chan error, 5)
 	start := func(group *sync.WaitGroup, work func() error) {
 		group.Go(func() {
 			if err := ignoreCanceled(work()); err != nil {
@@ -124,6 +125,7 @@ func (b *books) run(ctx context.Context, s *server) error {
 	start(&writers, func() error { return b.samples.Run(writing) })
 	start(&readers, func() error { return b.keep(reading) })
 	start(&readers, func() error { return b.record(reading, s) })
+	start(&readers, func() error { return s.trials.count(reading, b) })
 
 	var err error
 	select {

@@ -13,13 +13,94 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bidwell/admin"
 	"bidwell/events/report"
 )
 
 func newExperimentCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "experiment", Short: "Read experiments: how the arms differ, and how sure that is"}
-	cmd.AddCommand(newExperimentReadCommand())
+	cmd.AddCommand(newExperimentResultsCommand(), newExperimentReadCommand())
 	return cmd
+}
+
+func newExperimentResultsCommand() *cobra.Command {
+	var metric, address string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "results EXPERIMENT",
+		Short: "Show what an experiment says so far",
+		Long: `Show what an experiment says so far: the users of each arm, what came of them,
+and how the arms differ from the control. Each call is a look. The always-valid
+p-value and interval are right however often one looks and whenever one stops.
+CUPED is the same with what the users did before taken out. Nothing is shown
+where the numbers of users do not fit the weights of the arms. It asks a running
+bidwell.`,
+		Example: "  bidwell experiment results shading-off",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("experiment results: want the id of one experiment, such as shading-off")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if metric != "" {
+				if _, err := report.ParseMetric(metric); err != nil {
+					return err
+				}
+			}
+			client := admin.NewClient(address)
+			defer client.Close()
+			r, err := client.ExperimentResults(cmd.Context(), args[0], metric)
+			if err != nil {
+				return unreachable(err, address)
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+			}
+			return printResults(cmd.OutOrStdout(), r)
+		},
+	}
+	cmd.Flags().StringVar(&metric, "metric", "", "ctr, clicks, conversions, value or spend; that of the experiment when not given")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")
+	adminFlag(cmd, &address)
+	return cmd
+}
+
+// printResults prints the experiment, and then what any table of users would
+// say.
+func printResults(to io.Writer, r *admin.ExperimentResults) error {
+	since := "has not begun"
+	if r.Began != "" {
+		since = "since " + string(r.Began)
+	}
+	which := ""
+	if !r.Primary {
+		which = ", which is not the metric that was set beforehand"
+	}
+	fmt.Fprintf(to, "%s: %s by user%s; %s, look %d\n", r.Experiment, r.Metric, which, since, r.Looks)
+	if r.UsersPart < 1 {
+		fmt.Fprintf(to, "of all users %.4g%% are kept; all counts are of these\n", 100*r.UsersPart)
+	}
+	fmt.Fprintln(to)
+	if len(r.Totals) > 0 {
+		table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "ARM\tIMPRESSIONS\tCLICKS\tCONVERSIONS\tVALUE\tSPEND")
+		for _, t := range r.Totals {
+			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%s\t%s\n", t.Arm, t.Impressions, t.Clicks, t.Conversions, short(t.Value), short(t.Spend))
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(to)
+	}
+	if err := printReading(to, &r.Figures, r.Metric, ""); err != nil {
+		return err
+	}
+	for _, v := range r.Increments {
+		fmt.Fprintf(to, "\n%s adds %+.4g to the %.4g of users who would have seen it%s: p = %.3g %s, fixed horizon; %.4g in all\n", v.Arm, v.Difference, v.Control,
+			relative(v.Lift), v.P, interval(report.TestFigures{Low: v.Low, High: v.High}), v.Added)
+	}
+	return nil
 }
 
 func newExperimentReadCommand() *cobra.Command {

@@ -2,14 +2,21 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"bidwell/admin"
 	"bidwell/events/report"
+	"bidwell/models"
+	"bidwell/rtb"
+	"bidwell/store/nats"
 )
 
 // cookieCats writes a table with the published counts of the experiment.
@@ -112,5 +119,142 @@ func TestExperimentReadRefuses(t *testing.T) {
 		if _, err := readExperiment(t, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: error %v, want one that says %q", args, err, want)
 		}
+	}
+}
+
+const oneExperiment = `
+advertisers:
+  acme: {name: Acme, domains: [acme.example]}
+campaigns:
+  spring: {advertiser: acme, name: Spring}
+experiments:
+  factor:
+    name: Half as much again
+    share: 1
+    start: 2020-01-01T00:00:00Z
+    expected_effect: 0.5
+    scope: {campaigns: [spring]}
+    arms:
+      - {name: as it is, weight: 1, control: true}
+      - {name: more, weight: 1, value_factor: 1.5}
+`
+
+// appendNotices puts events into the log of a program that does not run.
+func appendNotices(t *testing.T, data string, batches ...[]rtb.Event) {
+	t.Helper()
+	cfg := nats.DefaultConfig()
+	cfg.Dir = filepath.Join(data, "log")
+	log, err := nats.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for _, batch := range batches {
+		if err := log.Events().Append(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// views are of so many users in one arm of the first experiment, each of whom
+// sees an ad once; the first of them click.
+func views(t *testing.T, arm, users, clicks int) (batch []rtb.Event) {
+	t.Helper()
+	id, err := models.ArmID(1, arm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Add(-time.Minute)
+	for i := range users {
+		e := rtb.Event{Type: rtb.EventView, LineItem: 1, Campaign: 1, Advertiser: 1, User: rtb.HashUser(&[32]byte{}, rtb.IDDevice, fmt.Appendf(nil, "%d of %d", i, arm)),
+			Time: at, Made: at, Arms: [rtb.MaxLayers]uint16{id}}
+		binary.LittleEndian.PutUint64(e.Bid[:], uint64(i+1)*0x9e3779b97f4a7c15)
+		e.Bid[15] = byte(arm)
+		batch = append(batch, e)
+		if i < clicks {
+			e.Type = rtb.EventClick
+			batch = append(batch, e)
+		}
+	}
+	return batch
+}
+
+func (p *program) results(args ...string) *admin.ExperimentResults {
+	p.t.Helper()
+	var r admin.ExperimentResults
+	out := mustRun(p.t, append([]string{"experiment", "results", "--json", p.api()}, args...)...)
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		p.t.Fatal(err)
+	}
+	return &r
+}
+
+// awaitUsers waits until the report has counted so many users of both arms.
+func (p *program) awaitUsers(control, other int64) (r *admin.ExperimentResults) {
+	p.t.Helper()
+	eventually(p.t, patience, fmt.Sprintf("%d and %d users are counted", control, other), func() bool {
+		r = p.results("factor")
+		return r.Arms[0].Users == control && r.Arms[1].Users == other
+	})
+	return r
+}
+
+func TestExperimentResultsOfTheLog(t *testing.T) {
+	data := t.TempDir()
+	p := serve(t, "--data", data)
+	p.apply(oneExperiment)
+	if r := p.results("factor"); r.Arms[0].Users != 0 || r.Comparisons[0].AlwaysValid.P != 1 || r.Began != "2020-01-01T00:00:00Z" {
+		t.Errorf("at first %+v", r)
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	control, more := views(t, 0, 2000, 100), views(t, 1, 2040, 240)
+	appendNotices(t, data, control, more, more[:500]) // some notices come twice
+	p = serve(t, "--data", data)
+	r := p.awaitUsers(2000, 2040)
+	if r.Totals[0].Clicks != 100 || r.Totals[1].Clicks != 240 || r.Totals[1].Impressions != 2040 || r.Metric != "ctr" || !r.Primary || r.UsersPart != 1 {
+		t.Errorf("%+v", r)
+	}
+	if c := r.Comparisons[0]; c.AlwaysValid.P > 1e-4 || c.AlwaysValid.P < c.FixedHorizon.P || *c.Relative < 1 {
+		t.Errorf("%+v", c)
+	}
+	text := mustRun(t, "experiment", "results", "factor", p.api())
+	wantText(t, text, "factor: ctr by user; since 2020-01-01T00:00:00Z, look", "as it is (control)  2000", "more                2040", "more against as it is: +0.06765, +135.29%", "always valid", "fixed horizon")
+	wantText(t, mustRun(t, "experiment", "results", "factor", "--metric", "value", p.api()), "which is not the metric that was set beforehand")
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	// What was counted is still there, and is not counted again.
+	p = serve(t, "--data", data)
+	again := p.awaitUsers(2000, 2040)
+	if again.Totals[1].Clicks != 240 || again.Looks <= r.Looks {
+		t.Errorf("after a restart %+v", again)
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	appendNotices(t, data, views(t, 1, 2500, 300)[2000:])
+	p = serve(t, "--data", data)
+	withheld := p.awaitUsers(2000, 2500)
+	if withheld.Withheld == "" || len(withheld.Comparisons) != 0 {
+		t.Errorf("%+v", withheld)
+	}
+	wantText(t, mustRun(t, "experiment", "results", "factor", p.api()), "RESULTS ARE WITHHELD: the numbers of users do not fit the weights of the arms")
+}
+
+func TestExperimentResultsRefuses(t *testing.T) {
+	for want, args := range map[string][]string{
+		"want the id of one experiment": {"experiment", "results"},
+		`there is no metric "joy"`:      {"experiment", "results", "x", "--metric", "joy"},
+	} {
+		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: error %v, want one that says %q", args, err, want)
+		}
+	}
+	p := serve(t)
+	if err := run(t.Context(), []string{"experiment", "results", "nothing", p.api()}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), `there is no experiment "nothing"`) {
+		t.Errorf("error %v", err)
 	}
 }

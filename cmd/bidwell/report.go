@@ -18,7 +18,7 @@ import (
 
 func newReportCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "report", Short: "Show what was spent, and what the exchanges say of it"}
-	cmd.AddCommand(newPacingReportCommand(), newDiscrepancyReportCommand())
+	cmd.AddCommand(newPacingReportCommand(), newDiscrepancyReportCommand(), newShadingReportCommand())
 	return cmd
 }
 

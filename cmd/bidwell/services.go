@@ -45,6 +45,7 @@ type server struct {
 	catalog  *targeting.Catalog
 	pacer    *pacing.Pacer
 	books    books
+	trials   trials
 	models   shelf
 	learning *learning // nil where it is off
 	bidder   *bidder.Bidder
@@ -109,6 +110,9 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 	if err := s.openLearning(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.openTrials(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.readKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -159,6 +163,7 @@ func (s *server) buildAdmin() (err error) {
 		Pacing:           s.pacing,
 		Resume:           s.pacer.Resume,
 		Discrepancies:    s.books.accounts.Tallies,
+		Shading:          s.bidder.Shader.Savings,
 		Models:           s.models.Registry,
 		ValidateExchange: s.validateExchange,
 		RedactExchange:   redactExchange,
@@ -167,6 +172,8 @@ func (s *server) buildAdmin() (err error) {
 		ExchangeProblems: s.exchangeProblems,
 		Answer:           s.prepare,
 		Ready:            s.ready,
+		ExperimentResult: s.trials.rollup.Result,
+		Now:              s.clock.Now,
 	})
 	return err
 }
@@ -232,14 +239,8 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 	} else {
 		s.bidder.SetExchanges(s.directory.Load())
 	}
-	running, _, problems, _, err := admin.Experiments(ctx, s.documents)
-	if err != nil {
+	if err := s.refreshTrials(ctx); err != nil {
 		slog.Warn("experiments stay as they were", "cause", err)
-	} else {
-		s.bidder.SetExperiments(running)
-		for _, p := range problems {
-			slog.Warn("an experiment does not run", "experiment", p.ID, "cause", p.Reason)
-		}
 	}
 	items, version, err := s.compiler.LineItems(ctx, have)
 	if err != nil || items == nil {

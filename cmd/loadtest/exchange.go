@@ -34,6 +34,8 @@ func (m *marketFlags) add(flags *pflag.FlagSet) {
 	flags.IntVar(&cfg.Users, "users", cfg.Users, "simulated people")
 	flags.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "of everything that is drawn")
 	flags.StringVar(&m.auction, "auction", string(cfg.Auction), "first or second price, or mixed: each publisher its own")
+	flags.BoolVar(&cfg.NoFloors, "no-floors", false, "leave out the floors of the publishers")
+	flags.BoolVar(&cfg.NoDeals, "no-deals", false, "leave out the deals of the publishers")
 	flags.IntVar(&cfg.Conns, "conns", cfg.Conns, "connections for bid requests")
 	flags.IntVar(&cfg.NoticeConns, "notice-conns", cfg.NoticeConns, "connections for notices")
 	flags.DurationVar(&cfg.TMax, "tmax", 0, "deadline in every request; 0 each publisher's own, 80 to 300 ms")
@@ -46,6 +48,7 @@ func (m *marketFlags) add(flags *pflag.FlagSet) {
 	flags.Float64Var(&fates.Duplicate, "notice-duplicate", fates.Duplicate, "share of the notices that come twice")
 	flags.IntVar(&fates.Retries, "notice-retries", fates.Retries, "how often a notice is tried again that got 429, 5xx or no answer")
 	flags.Float64Var(&fates.Blank, "price-blank", fates.Blank, "share of the notices whose price is blank, AUDIT or not filled in")
+	flags.Float64Var(&cfg.MinToWin, "min-to-win", cfg.MinToWin, "share of the exchanges, the first of the list, whose notices say what would have been enough to win")
 	flags.StringVar(&m.priceKeys, "price-key", "", "encryption and integrity key in hexadecimal with a comma between: encrypt the prices in notices; with NAME= before, those of that exchange")
 	flags.IntVar(&limits.MinBids, "min-bids", 0, "fail with fewer bids")
 	flags.IntVar(&limits.MinWins, "min-wins", 0, "fail with fewer wins")
@@ -62,6 +65,9 @@ func (m *marketFlags) add(flags *pflag.FlagSet) {
 	flags.Float64Var(&limits.MinUsed, "min-used", 0, "fail when a daily budget with demand is used to a smaller share")
 	flags.Float64Var(&limits.MaxOffPlan, "max-off-plan", limits.MaxOffPlan, "fail when spend is further off the plan, as a share of the daily budget; -1 no limit")
 	flags.Float64Var(&limits.MinClickRatio, "min-click-ratio", 0, "fail when the clicks for the money are a smaller share of the oracle's")
+	flags.Float64Var(&limits.MinSurplus, "min-surplus", 0, "fail when the surplus is a smaller share of the oracle's; needs --surplus")
+	flags.Float64Var(&limits.MinLastSurplus, "min-last-surplus", 0, "the same over the last third of the auctions")
+	flags.Float64Var(&limits.CalibrationWithin, "calibration-within", 0, "fail when second price bids believe in more or fewer clicks than there are by a larger part; 0 no limit")
 }
 
 // read takes in what was given as text.
@@ -189,6 +195,7 @@ bidder: ads from --creatives are shown at random, clicked by the same hidden tru
 	flags.Float64Var(&cfg.Speed, "speed", 0, "simulated seconds that pass in a real one; 0 as --rate has it")
 	flags.StringVar(&profile, "profile-out", "", "file for the share of the auctions in each quarter of an hour of the day, as \"loadtest replay --profile\" reads it")
 	flags.StringVar(&cfg.Admin, "admin", "", "the bidder's admin API, such as http://127.0.0.1:8081: compare its books, budgets and caps with the truth")
+	flags.BoolVar(&cfg.Surplus, "surplus", false, "compare what the bidder makes, and what its bids say of clicks, with the truth; needs --admin, --auctions and line items that are open to all traffic")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }

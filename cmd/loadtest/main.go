@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(attackCommand(), benchCommand(), conformCommand(), newCrashCommand(), echoCommand(), generateCommand(), newExchangeCommand(), experimentCommand(), replayCommand())
+	root.AddCommand(attackCommand(), benchCommand(), conformCommand(), newCrashCommand(), echoCommand(), generateCommand(), newExchangeCommand(), experimentCommand(), newLearnCommand(), replayCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

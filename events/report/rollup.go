@@ -165,6 +165,16 @@ func (r *Rollup) Position(of Source) uint64 {
 	return r.positions[of]
 }
 
+// Rewind tells where a log that may lose its end has ended: what comes next
+// would otherwise be taken for what was read before.
+func (r *Rollup) Rewind(of Source, last uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.positions[of] > last {
+		r.positions[of], r.changed = last, true
+	}
+}
+
 // Apply counts a batch of a log. A batch that was applied before changes
 // nothing. What it changed is written now and then, with the position, so after
 // a crash the log is read again from there.

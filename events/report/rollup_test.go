@@ -414,3 +414,25 @@ func BenchmarkRollupApply(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(events), "ns/event")
 }
+
+// A log that lost its end goes on with positions that were there before.
+func TestRollupRewinds(t *testing.T) {
+	r := rollup(t, &memory{}, report.RollupConfig{}, report.Watched{Number: 3})
+	put := func(position uint64, n int) {
+		t.Helper()
+		if err := r.Apply(t.Context(), report.Samples, position, []rtb.Event{event(rtb.EventBid, n, user(n), armID(3, 0))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(5, 1)
+	r.Rewind(report.Samples, 9)
+	put(5, 2)
+	if res := result(t, r, ask(report.CTR)); r.Position(report.Samples) != 5 || r.Position(report.Notices) != 0 || res.Totals[0].Users != 1 {
+		t.Errorf("%+v at %d", res.Totals, r.Position(report.Samples))
+	}
+	r.Rewind(report.Samples, 3)
+	put(4, 3)
+	if res := result(t, r, ask(report.CTR)); res.Totals[0].Users != 2 {
+		t.Errorf("%+v", res.Totals)
+	}
+}

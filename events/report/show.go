@@ -6,8 +6,8 @@ import "math"
 // without a figure that must not be seen.
 type Figures struct {
 	Arms        []ArmFigures        `json:"arms" nullable:"false" doc:"The control first"`
-	Ratio       SampleRatio        `json:"sample_ratio" doc:"Whether the arms have as many users as they should"`
-	Withheld    string            `json:"withheld,omitempty" doc:"Why there are no rates and no comparisons"`
+	Ratio       SampleRatio         `json:"sample_ratio" doc:"Whether the arms have as many users as they should"`
+	Withheld    string              `json:"withheld,omitempty" doc:"Why there are no rates and no comparisons"`
 	Comparisons []ComparisonFigures `json:"comparisons" nullable:"false" doc:"Of the other arms with the control, in their order"`
 }
 
@@ -37,19 +37,19 @@ type TestFigures struct {
 
 // ComparisonFigures is one arm against the control.
 type ComparisonFigures struct {
-	Arm          string      `json:"arm"`
-	Difference   float64     `json:"difference" doc:"Of the rates, arm less control"`
-	Relative     *float64    `json:"relative,omitempty" doc:"To the control's rate"`
-	AlwaysValid  TestFigures   `json:"always_valid" doc:"Right however often one looks and whenever one stops"`
-	FixedHorizon TestFigures   `json:"fixed_horizon" doc:"Right only for one who looks once, at a time set beforehand"`
+	Arm          string           `json:"arm"`
+	Difference   float64          `json:"difference" doc:"Of the rates, arm less control"`
+	Relative     *float64         `json:"relative,omitempty" doc:"To the control's rate"`
+	AlwaysValid  TestFigures      `json:"always_valid" doc:"Right however often one looks and whenever one stops"`
+	FixedHorizon TestFigures      `json:"fixed_horizon" doc:"Right only for one who looks once, at a time set beforehand"`
 	CUPED        *AdjustedFigures `json:"cuped,omitempty" doc:"With less noise, by what the users did before"`
 }
 
 // AdjustedFigures is the comparison with a covariate taken out.
 type AdjustedFigures struct {
-	VarianceSaved float64   `json:"variance_saved" doc:"Part of the variance that is gone"`
-	Theta         float64   `json:"theta"`
-	Difference    float64   `json:"difference"`
+	VarianceSaved float64     `json:"variance_saved" doc:"Part of the variance that is gone"`
+	Theta         float64     `json:"theta"`
+	Difference    float64     `json:"difference"`
 	AlwaysValid   TestFigures `json:"always_valid"`
 	FixedHorizon  TestFigures `json:"fixed_horizon"`
 }

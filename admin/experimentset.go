@@ -1,0 +1,76 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bidwell/events/report"
+	"bidwell/models"
+)
+
+// ExperimentSet is what the documents of experiments say together.
+type ExperimentSet struct {
+	Version uint64 // of the documents
+	// Made is what bidders assign by: the experiments that are active, those
+	// that have yet to begin included.
+	Made *models.Experiments
+	Runs []models.Experiment // of which Made is made, by their numbers
+	// Watched are all that there are, for the report.
+	Watched  []report.Watched
+	Problems []Problem // what cannot be used and was left out
+}
+
+// Experiments reads them all. What cannot be used is left out, and the others
+// run on.
+func Experiments(ctx context.Context, docs Documents) (*ExperimentSet, error) {
+	set := &ExperimentSet{}
+	var active []models.Experiment
+	err := docs.View(ctx, func(ctx context.Context) (err error) {
+		if set.Version, err = docs.Version(ctx); err != nil {
+			return err
+		}
+		number := func(kind, id string) (uint32, error) {
+			_, n, _, err := docs.Get(ctx, kind, id)
+			return n, err
+		}
+		k := kindOf(experiments)
+		return eachOf(ctx, docs, experiments, func(id string, n uint32, version uint64, body []byte) error {
+			x, problem := parse[Experiment](k, id, edition{n, version}, body)
+			if problem == nil && x.Status != Active && x.Began == "" {
+				return nil
+			}
+			if problem == nil {
+				e, err := x.compile(number)
+				if err == nil {
+					set.Watched = append(set.Watched, report.Watched{
+						Number: e.Number, Start: e.Start, End: e.End, LineItems: e.Scope.LineItems, Campaigns: e.Scope.Campaigns, Advertisers: e.Scope.Advertisers,
+					})
+					if x.Status == Active {
+						active = append(active, e)
+					}
+					return nil
+				}
+				problem = &Problem{Kind: k.name, ID: id, Reason: err.Error()}
+			}
+			set.Problems = append(set.Problems, *problem)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read experiments: %w", err)
+	}
+	// The older one stays where two cannot run beside one another.
+	slices.SortFunc(active, func(a, b models.Experiment) int { return cmp.Compare(a.Number, b.Number) })
+	for _, e := range active {
+		if _, err := models.NewExperiments(append(slices.Clone(set.Runs), e)); err != nil {
+			set.Problems = append(set.Problems, Problem{Kind: experiments, ID: e.Key, Reason: strings.TrimPrefix(err.Error(), "experiment "+e.Key+": ")})
+			continue
+		}
+		set.Runs = append(set.Runs, e)
+	}
+	set.Made, err = models.NewExperiments(set.Runs)
+	return set, err
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bidwell/admin"
+	"bidwell/events"
+	"bidwell/events/report"
+	"bidwell/models"
+	"bidwell/rtb"
+)
+
+// trials are the consumer of the log that counts what comes of experiments. What
+// it counted is written to the documents' file, with the positions in the logs.
+type trials struct{ rollup *report.Rollup }
+
+// saveTrialsEvery is how often what was counted is written.
+const saveTrialsEvery = 5 * time.Second
+
+// openTrials reads what was counted before, and the experiments.
+func (s *server) openTrials(ctx context.Context) (err error) {
+	if s.trials.rollup, err = report.NewRollup(ctx, s.documents, report.RollupConfig{}, models.ArmOf); err != nil {
+		return err
+	}
+	return s.refreshTrials(ctx)
+}
+
+// refreshTrials reads the experiments for the bidder and the report. The report is told first: of an arm that
+// it does not know it counts nothing.
+func (s *server) refreshTrials(ctx context.Context) error {
+	set, err := admin.Experiments(ctx, s.documents)
+	if err != nil {
+		return err
+	}
+	s.trials.rollup.Watch(set.Watched)
+	s.bidder.SetExperiments(set.Made)
+	for _, p := range set.Problems {
+		slog.Warn("an experiment does not run", "experiment", p.ID, "cause", p.Reason)
+	}
+	return nil
+}
+
+// count follows the logs until ctx ends, then writes what is not written yet.
+func (t *trials) count(ctx context.Context, b *books) error {
+	var all sync.WaitGroup
+	var failed [2]error
+	all.Go(func() { failed[0] = t.follow(ctx, "report", report.Notices, b.log.Events()) })
+	all.Go(func() { failed[1] = t.follow(ctx, "report of samples", report.Samples, b.log.Samples()) })
+	tick := time.NewTicker(saveTrialsEvery)
+	defer tick.Stop()
+	for saving := true; saving; {
+		select {
+		case <-tick.C:
+			t.save(ctx)
+		case <-ctx.Done():
+			saving = false
+		}
+	}
+	all.Wait()
+	t.save(context.WithoutCancel(ctx))
+	if failed[0] != nil {
+		return failed[0]
+	}
+	return failed[1]
+}
+
+func (t *trials) follow(ctx context.Context, name string, of report.Source, log events.Log) error {
+	return follow(ctx, name, log, func() (uint64, error) {
+		last, err := log.Last(ctx)
+		if err != nil {
+			return 0, err
+		}
+		t.rollup.Rewind(of, last)
+		return t.rollup.Position(of), nil
+	}, func(position uint64, batch []rtb.Event) error { return t.rollup.Apply(ctx, of, position, batch) })
+}
+
+// save writes what was counted. What cannot be written now is tried again.
+func (t *trials) save(ctx context.Context) {
+	if err := t.rollup.Save(ctx); err != nil && ctx.Err() == nil {
+		slog.Error("what was counted of experiments is not saved", "cause", err)
+	}
+}
