@@ -55,7 +55,7 @@ func newRegistry(t testing.TB, store models.Snapshots) *models.Registry {
 func openRegistry(t testing.TB, store models.Snapshots, file []byte) *models.Registry {
 	t.Helper()
 	r := newRegistry(t, store)
-	if err := r.Open(t.Context(), file); err != nil {
+	if err := r.Open(context.Background(), file); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -600,4 +600,50 @@ func TestRegistryDropsOldBodies(t *testing.T) {
 	if w := r.Monitor().Window(1); w.Rows != 0 {
 		t.Error("a version whose body is gone is still watched")
 	}
+}
+
+// BenchmarkPromote is what a process needs to follow a promotion to a large
+// model, once it looks for changes: to read the file, check it and swap.
+func BenchmarkPromote(b *testing.B) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var files [2][]byte
+	for i := range files {
+		learner, err := models.NewFTRL(models.DefaultBits, models.RareFTRL())
+		if err != nil {
+			b.Fatal(err)
+		}
+		hashes := make([]uint32, 64)
+		for range 40_000 {
+			for k := range hashes {
+				hashes[k] = random.Uint32()
+			}
+			learner.Update(hashes, random.IntN(20) == 0)
+		}
+		var file bytes.Buffer
+		if err := learner.Model().Write(&file); err != nil {
+			b.Fatal(err)
+		}
+		files[i] = file.Bytes()
+	}
+	store, ctx := openStore(b), context.Background()
+	writer, err := models.NewRegistry(models.DefaultRegistry(), store, time.Now)
+	if err == nil {
+		err = writer.Open(ctx, files[0])
+	}
+	if err == nil {
+		_, _, err = writer.Save(ctx, models.Version{Origin: models.FromFile}, files[1])
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	follower := openRegistry(b, store, nil)
+	for number := uint32(2); b.Loop(); number = 3 - number {
+		b.StopTimer()
+		must[models.Version](b)(writer.Promote(ctx, number, nil))
+		b.StartTimer()
+		if err := follower.Refresh(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(files[1]))/1e6, "MB")
 }
