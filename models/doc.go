@@ -4,5 +4,7 @@
 // [Features] turns a request and a candidate into hashes. The bid path, the
 // log and the training all go through that one function, so that a model is
 // never asked about features other than those it learned from. [FTRL] learns,
-// [Logistic] is what it learned, [Predictor] is the one in service.
+// [Logistic] is what it learned, [Predictor] is the one in service. [FwFM] also
+// learns what pairs of features say. [Calibrator] keeps as many clicks coming
+// as are predicted. [Ensemble] weighs all of them on tables of others' data.
 package models
