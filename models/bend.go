@@ -55,7 +55,7 @@ type bendData struct {
 	unit         float64 // what the next example counts; grows instead of all others shrinking
 }
 
-func (d *bendData) add(p float64, click bool, keep float64) {
+func (d *bendData) add(p float64, click bool, weight, keep float64) {
 	if d.unit = d.unit / keep; !(d.unit >= 1) {
 		d.unit = 1
 	}
@@ -67,9 +67,9 @@ func (d *bendData) add(p float64, click bool, keep float64) {
 		d.unit = 1
 	}
 	i := int(bendPosition(logit(p)) + 0.5)
-	d.rows[i] += d.unit
+	d.rows[i] += d.unit * weight
 	if click {
-		d.clicks[i] += d.unit
+		d.clicks[i] += d.unit * weight
 	}
 }
 

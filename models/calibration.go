@@ -83,6 +83,11 @@ func NewCalibrator(cfg CalibrationConfig) (*Calibrator, error) {
 // gave it, not corrected, and whether it was clicked. It returns the
 // correction that it would have made before it knew of the click.
 func (c *Calibrator) Learn(campaign uint32, p float64, click bool) (corrected float64) {
+	return c.LearnWeighted(campaign, p, click, 1)
+}
+
+// LearnWeighted is [Calibrator.Learn] of an impression that stands for so many.
+func (c *Calibrator) LearnWeighted(campaign uint32, p float64, click bool, weight float64) (corrected float64) {
 	p = clampProbability(p)
 	global, bent, none := 1.0, p, 0.0
 	for i := range c.curves {
@@ -100,7 +105,7 @@ func (c *Calibrator) Learn(campaign uint32, p float64, click bool) (corrected fl
 			none = loss
 		}
 		v.gain += none - loss
-		v.ratio.learn(1, q, click, &c.cfg)
+		v.ratio.learn(1, q, click, weight, &c.cfg)
 	}
 	r := c.campaigns[campaign]
 	if r == nil {
@@ -109,8 +114,8 @@ func (c *Calibrator) Learn(campaign uint32, p float64, click bool) (corrected fl
 		c.campaigns[campaign] = r
 	}
 	corrected = clampProbability(bent * r.factor(global, &c.cfg))
-	r.learn(global, bent, click, &c.cfg)
-	c.data.add(p, click, c.cfg.keep)
+	r.learn(global, bent, click, weight, &c.cfg)
+	c.data.add(p, click, weight, c.cfg.keep)
 	return corrected
 }
 

@@ -38,10 +38,11 @@ func newCourse(cfg LearnerConfig, settings []FTRLConfig, known *Logistic, keep f
 }
 
 // learn takes in one example and returns what it was predicted, not corrected.
-func (c *course) learn(hashes []uint32, label bool) float64 {
+// It counts as so many as weight says.
+func (c *course) learn(hashes []uint32, label bool, weight float64) float64 {
 	p := 0.0
 	for i, f := range c.learners {
-		q := f.Learn(hashes, label, 1)
+		q := f.Learn(hashes, label, weight)
 		if i == c.best {
 			p = q
 		}
@@ -60,8 +61,8 @@ func (c *course) learn(hashes []uint32, label bool) float64 {
 }
 
 // correct has the corrections learn of a prediction.
-func (c *course) correct(campaign uint32, p float64, label bool) {
-	c.score.Add(c.calibrator.Learn(campaign, p, label), label)
+func (c *course) correct(campaign uint32, p float64, label bool, weight float64) {
+	c.score.Add(c.calibrator.LearnWeighted(campaign, p, label, weight), label)
 }
 
 // model is the best of the learners.

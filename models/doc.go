@@ -1,12 +1,19 @@
 // Package models says what an impression is worth: the probability of a click
-// and, with the goal of the line item, the value of the impression.
+// and of a conversion after it, with the goal of the line item the value of the
+// impression, and what to bid of that.
 //
 // [Features] turns a request and a candidate into hashes. The bid path, the
 // log and the training all go through that one function, so that a model is
-// never asked about features other than those it learned from. [FTRL] learns,
-// [Logistic] is what it learned, [Predictor] is the one in service.
+// never asked about features other than those it learned from. A [Learner]
+// follows the log: [FTRL] learns clicks and conversions, [Calibrator] keeps as
+// many coming as are predicted, [Shader] learns win rates, [Creatives] how
+// creatives do beside their predictions. A [Model] is what was learned,
+// [Predictor] the one in service.
 //
 // A [Registry] keeps the versions of models, has the Predictor of every process
 // serve the same ones, and takes those out of service that its [Monitor] finds
-// bad.
+// bad. [Experiments] assign users to arms that bid another way.
+//
+// [FwFM] also learns what pairs of features say, and [Ensemble] weighs all
+// learners on tables of others' data.
 package models

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // FwFMConfig sets how an [FwFM] learns.
@@ -58,24 +59,31 @@ func (c FwFMConfig) Validate() error {
 // vector with one of its field. It has the methods of an [FTRL] and is for
 // one goroutine.
 type FwFM struct {
-	cfg    FwFMConfig
-	fields int
-	base   float64
-	coin   uint64
-	score  scoreboard
+	factors
+	cfg   FwFMConfig
+	coin  uint64
+	score scoreboard
 
-	vectors  []vector // by hash
-	squares  []vector // sums of squared gradients
-	linear   []vector // by field
+	// Sums of squared gradients.
+	squares  []vector
 	linearSq []vector
-	strength []float32 // by pair of fields, both ways round
 	strongSq []float32
-	bias     float32
 	biasSq   float32
 
 	// Of the example at hand.
 	sums []vector // of the vectors of each field
 	pull []vector // of all other fields on each field
+}
+
+// factors are all that predictions are made from.
+type factors struct {
+	places   []uint8 // the field of each feature
+	fields   int
+	vectors  []vector  // by hash
+	linear   []vector  // by field
+	strength []float32 // by pair of fields, both ways round
+	bias     float32
+	base     float64
 }
 
 type vector [rank]float32
@@ -93,10 +101,12 @@ func NewFwFM(tableBits int, cfg FwFMConfig) (*FwFM, error) {
 		fields = max(fields, int(v)+1)
 	}
 	f := &FwFM{
-		cfg: cfg, fields: fields, coin: key1,
-		vectors: make([]vector, 1<<tableBits), squares: make([]vector, 1<<tableBits),
-		linear: make([]vector, fields), linearSq: make([]vector, fields),
-		strength: make([]float32, fields*fields), strongSq: make([]float32, fields*fields),
+		factors: factors{
+			places: slices.Clone(cfg.Fields), fields: fields, vectors: make([]vector, 1<<tableBits),
+			linear: make([]vector, fields), strength: make([]float32, fields*fields),
+		},
+		cfg: cfg, coin: key1, squares: make([]vector, 1<<tableBits),
+		linearSq: make([]vector, fields), strongSq: make([]float32, fields*fields),
 		sums: make([]vector, fields), pull: make([]vector, fields),
 	}
 	if cfg.Rate > 0 {
@@ -120,36 +130,40 @@ func NewFwFM(tableBits int, cfg FwFMConfig) (*FwFM, error) {
 // Logit is the score of an example, of which the sigmoid is the prediction.
 // There must be as many hashes as cfg.Fields. Sums and pull are left behind
 // for the step.
-func (f *FwFM) Logit(hashes []uint32) float64 {
+func (f *FwFM) Logit(hashes []uint32) float64 { return f.factors.logit(hashes, f.sums, f.pull) }
+
+// logit sums up the vectors of each field, which is all that a product of sums
+// needs, and leaves behind what the fields are pulled by.
+func (f *factors) logit(hashes []uint32, sums, pull []vector) float64 {
 	mask := uint32(len(f.vectors) - 1)
-	clear(f.sums)
-	for i, h := range hashes[:len(f.cfg.Fields)] {
-		s, v := &f.sums[f.cfg.Fields[i]], &f.vectors[h&mask]
+	clear(sums)
+	for i, h := range hashes[:len(f.places)] {
+		s, v := &sums[f.places[i]], &f.vectors[h&mask]
 		for k := range s {
 			s[k] += v[k]
 		}
 	}
 	logit := f.bias
-	for a := range f.pull {
-		var pull vector
+	for a := range pull {
+		var all vector
 		row := f.strength[a*f.fields:][:f.fields]
-		for b := range f.sums {
-			r, s := row[b], &f.sums[b]
-			pull[0] += r * s[0]
-			pull[1] += r * s[1]
-			pull[2] += r * s[2]
-			pull[3] += r * s[3]
-			pull[4] += r * s[4]
-			pull[5] += r * s[5]
-			pull[6] += r * s[6]
-			pull[7] += r * s[7]
+		for b := range sums {
+			r, s := row[b], &sums[b]
+			all[0] += r * s[0]
+			all[1] += r * s[1]
+			all[2] += r * s[2]
+			all[3] += r * s[3]
+			all[4] += r * s[4]
+			all[5] += r * s[5]
+			all[6] += r * s[6]
+			all[7] += r * s[7]
 		}
-		s, w := &f.sums[a], &f.linear[a]
-		for k := range pull {
-			logit += s[k] * (pull[k]/2 + w[k])
-			pull[k] += w[k]
+		s, w := &sums[a], &f.linear[a]
+		for k := range all {
+			logit += s[k] * (all[k]/2 + w[k])
+			all[k] += w[k]
 		}
-		f.pull[a] = pull
+		pull[a] = all
 	}
 	return f.base + float64(logit)
 }
@@ -177,8 +191,8 @@ func (f *FwFM) Learn(hashes []uint32, label bool, weight float64) float64 {
 func (f *FwFM) step(hashes []uint32, g float32) {
 	mask := uint32(len(f.vectors) - 1)
 	eta, l2 := float32(f.cfg.Eta), float32(f.cfg.L2)
-	for i, h := range hashes[:len(f.cfg.Fields)] {
-		f.vectors[h&mask].descend(&f.squares[h&mask], &f.pull[f.cfg.Fields[i]], g, eta, l2)
+	for i, h := range hashes[:len(f.places)] {
+		f.vectors[h&mask].descend(&f.squares[h&mask], &f.pull[f.places[i]], g, eta, l2)
 	}
 	for a := range f.sums {
 		f.linear[a].descend(&f.linearSq[a], &f.sums[a], g, eta, l2)
@@ -217,3 +231,27 @@ func (f *FwFM) uniform() float64 {
 // Metrics are those of all examples so far, each predicted before it was
 // learned from.
 func (f *FwFM) Metrics() Metrics { return f.score.metrics() }
+
+// Pairwise is what an [FwFM] has learned. It is immutable and safe to share.
+type Pairwise struct {
+	factors
+	metrics Metrics
+}
+
+// Model is what has been learned so far. It costs a copy of the table.
+func (f *FwFM) Model() *Pairwise {
+	m := &Pairwise{factors: f.factors, metrics: f.Metrics()}
+	m.vectors, m.linear, m.strength = slices.Clone(f.vectors), slices.Clone(f.linear), slices.Clone(f.strength)
+	return m
+}
+
+// Predict is the probability for as many features as it learned from, between
+// 1e-6 and 0.9. It does not allocate.
+func (m *Pairwise) Predict(hashes []uint32) float64 {
+	var sums, pull [maxFields]vector
+	return probability(float32(m.logit(hashes, sums[:m.fields], pull[:m.fields])))
+}
+
+// Metrics are those of its training, each example predicted before it was
+// learned from.
+func (m *Pairwise) Metrics() Metrics { return m.metrics }

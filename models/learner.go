@@ -101,6 +101,8 @@ type Learner struct {
 
 	told recent // bids whose win or loss the shader knows
 
+	inverse float64 // mean of the inverse chances to win
+
 	now      int64  // of the last event, Unix seconds
 	position uint64 // of the last batch
 	stats    LearnerStats
@@ -202,6 +204,7 @@ func (l *Learner) shown(e *rtb.Event) {
 		return // a repeat
 	}
 	lesson := lessonOf(e)
+	lesson.WinRate = l.winRate(e)
 	if old, crowded := l.open.push(lesson); crowded {
 		l.stats.Crowded++
 		l.learnClick(&old)
@@ -256,7 +259,7 @@ func (l *Learner) click(e *rtb.Event) {
 	lesson := *shown
 	lesson.Time = l.now
 	l.hashes = lesson.Features.Append(l.hashes[:0])
-	l.conversions.learn(l.hashes, false)
+	l.conversions.learn(l.hashes, false, 1)
 	l.lags.click(&lesson)
 	if _, crowded := l.clicked.push(lesson); crowded {
 		l.stats.Crowded++
@@ -275,8 +278,35 @@ func (l *Learner) learnClick(lesson *Lesson) {
 	if l.Creatives != nil {
 		l.Creatives.Labelled(lesson, lesson.Clicked)
 	}
-	p := l.clicks.learn(l.hashes, lesson.Clicked)
-	l.clicks.correct(uint32(lesson.Campaign), p, lesson.Clicked)
+	weight := l.weight(lesson)
+	p := l.clicks.learn(l.hashes, lesson.Clicked, weight)
+	l.clicks.correct(uint32(lesson.Campaign), p, lesson.Clicked, weight)
+}
+
+// winRate is the chance that a bid had to win, one where nobody knows.
+func (l *Learner) winRate(e *rtb.Event) float32 {
+	if l.Shader == nil || e.Auction != firstPriceAuction && e.Auction != secondPriceAuction {
+		return 1
+	}
+	at := ShadeContext{Exchange: e.Exchange, Format: e.Format, Floor: e.Floor}
+	return float32(l.Shader.WinRate(at, e.Worth, e.Fees.Off(e.Cost)))
+}
+
+// mostWeight is how much more than the mean an impression may count.
+const mostWeight = 4
+
+// weight is for how many impressions on offer one stands that was won. Those
+// that were believed to be worth too much are won too often: learned from as
+// they come, all that is bid on would seem worth too little (inverse propensity
+// weighting, Horvitz and Thompson 1952). The mean weight is one.
+func (l *Learner) weight(lesson *Lesson) float64 {
+	const life = 5000 // impressions
+	inverse := 1 / max(0.05, float64(lesson.WinRate))
+	if l.inverse == 0 {
+		l.inverse = inverse
+	}
+	l.inverse += (inverse - l.inverse) / life
+	return min(mostWeight, inverse/l.inverse)
 }
 
 // convert learns from the first conversion of a click. More of them count for
@@ -290,7 +320,7 @@ func (l *Learner) convert(e *rtb.Event) {
 	}
 	l.stats.Conversions++
 	l.hashes = lesson.Features.Append(l.hashes[:0])
-	l.conversions.learn(l.hashes, true)
+	l.conversions.learn(l.hashes, true, 1)
 	l.lags.convert(&lesson, l.now-lesson.Time)
 }
 

@@ -57,6 +57,7 @@ func (l *Learner) walk(s *state) {
 	s.uint64(&l.position)
 	s.int64(&l.now)
 	s.fixed(&l.stats)
+	s.float64(&l.inverse)
 	l.clicks.walk(s)
 	l.conversions.walk(s)
 	l.open.walk(s)

@@ -14,6 +14,7 @@ type Lesson struct {
 	Creative   rtb.CreativeID
 	Arms       [rtb.MaxLayers]uint16
 	CTR, CVR   float32 // as they made the price
+	WinRate    float32 // the chance to win that it had
 	Model      uint32
 	Clicked    bool
 	Features   rtb.Features

@@ -22,10 +22,11 @@ const (
 	lossBelowMinimum = 101 // the floor of a deal
 )
 
-// priced has the shader learn from a win or a loss in a first-price auction,
-// once for each bid.
+// priced has the shader learn from a win or a loss for the price, once for each
+// bid. Second-price auctions are not shaded, but tell as much of win rates: who
+// wins pays what would have been enough.
 func (l *Learner) priced(e *rtb.Event) {
-	if e.Auction != firstPriceAuction || e.Shading == rtb.ShadeNone || l.Shader == nil {
+	if e.Auction != firstPriceAuction && e.Auction != secondPriceAuction || l.Shader == nil {
 		return
 	}
 	won := e.Type != rtb.EventLoss
@@ -44,6 +45,9 @@ func (l *Learner) priced(e *rtb.Event) {
 		if o.Paid = o.Bid; e.Price > 0 {
 			o.Paid = min(o.Bid, l.account(e.Price, e.Currency))
 		}
+		if o.MinToWin == 0 && e.Auction == secondPriceAuction && e.Price > 0 {
+			o.MinToWin = o.Paid
+		}
 		o.MinToWin = min(o.MinToWin, o.Bid)
 	} else {
 		if price := l.account(e.Price, e.Currency); o.MinToWin == 0 && price > o.Bid {
@@ -57,7 +61,10 @@ func (l *Learner) priced(e *rtb.Event) {
 	l.stats.Priced++
 }
 
-const firstPriceAuction = 1
+const (
+	firstPriceAuction  = 1
+	secondPriceAuction = 2
+)
 
 func (l *Learner) account(price rtb.Money, c rtb.Currency) rtb.Money {
 	if price <= 0 || l.Convert == nil {

@@ -73,8 +73,9 @@ func (r *ratio) factor(prior float64, cfg *CalibrationConfig) float64 {
 	return sum
 }
 
-// learn takes in one example and its prediction before any correction.
-func (r *ratio) learn(prior, p float64, click bool, cfg *CalibrationConfig) {
+// learn takes in one example, its prediction before any correction, and for how
+// many it stands. How far the memories are trusted is a matter of examples.
+func (r *ratio) learn(prior, p float64, click bool, weight float64, cfg *CalibrationConfig) {
 	r.rows++
 	if click {
 		r.clicks++
@@ -94,9 +95,9 @@ func (r *ratio) learn(prior, p float64, click bool, cfg *CalibrationConfig) {
 			keep = 1 - math.Ln2/h*seen/2
 		}
 		m.clicks *= keep
-		m.predicted = m.predicted*keep + p
+		m.predicted = m.predicted*keep + weight*p
 		if click {
-			m.clicks++
+			m.clicks += weight
 			m.trust *= own
 		} else {
 			m.trust *= 1 - own
