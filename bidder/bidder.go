@@ -298,6 +298,10 @@ func bestOffer(offers []offer) int {
 	return best
 }
 
+// silentSamples is how many times as many bids are kept as samples of an
+// exchange that tells of no loss.
+const silentSamples = 10
+
 // add appends the bid that o is to the response, with its tokens.
 func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer, id rtb.BidID) {
 	resp := &s.response
@@ -323,7 +327,11 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 	}
 	event := b.event(s, c, o)
 	event.Bid, event.Cost = bid.ID, bid.Cost
-	if b.sampled != 0 && s.context.Coin>>32 < b.sampled {
+	sampled := b.sampled
+	if !s.exchange.Form.LURL { // losses are known from samples alone
+		sampled *= silentSamples
+	}
+	if sampled != 0 && s.context.Coin>>32 < sampled {
 		sample := event
 		sample.Type, sample.Time, sample.Price = rtb.EventBid, s.now, bid.Price
 		sample.WinRate = float32(b.Shader.WinRate(o.at, o.worth, o.price))

@@ -99,6 +99,10 @@ type Learner struct {
 	orders  map[rtb.CampaignID]*orders
 	lags    lags
 
+	samples     []sampled // by time
+	sampledGone int       // how many there were before, ever
+	sampledAt   map[rtb.BidID]int
+
 	told recent // bids whose win or loss the shader knows
 
 	inverse float64 // mean of the inverse chances to win
@@ -113,6 +117,9 @@ type Learner struct {
 	Shader    *Shader
 	Creatives *Creatives
 	Convert   func(price rtb.Money, c rtb.Currency) rtb.Money
+
+	// Silent, when set, says of which exchanges no losses are heard; see Sample.
+	Silent func(rtb.ExchangeID) bool
 
 	// Labelled, when set, is told of each impression once it is known whether it
 	// was clicked, before it is learned from.
@@ -181,6 +188,7 @@ func (l *Learner) take(e *rtb.Event) {
 	if t := e.Time.Unix(); t > l.now && !e.Time.IsZero() {
 		l.now = t
 		l.expire()
+		l.settle()
 	}
 	switch e.Type {
 	case rtb.EventView:

@@ -361,3 +361,50 @@ func FuzzReadModel(f *testing.F) {
 		}
 	})
 }
+
+// An exchange that tells of no loss must not look as if every bid won there.
+func TestSilentExchangesAreLearnedFromSamples(t *testing.T) {
+	l := testLearner(t, nil)
+	cfg := DefaultShaderConfig()
+	shader, err := NewShader(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Shader, l.Silent = shader, func(id rtb.ExchangeID) bool { return id == 4 }
+	r := rand.New(rand.NewPCG(1, 1))
+	worth, now := rtb.FromCPM(4), noon
+	at := ShadeContext{Exchange: 4, Format: FormatOf(rtb.Banner, rtb.Size{W: 300, H: 250})}
+	bid := func(i int) rtb.Event {
+		now = now.Add(time.Second)
+		price, kind := shader.Shade(at, worth, 0, r.Uint32())
+		e := rtb.Event{Time: now, Made: now, Exchange: 4, Format: at.Format, Auction: 1, Shading: kind, Worth: worth, Cost: price}
+		binary.LittleEndian.PutUint64(e.Bid[:], uint64(i+1))
+		return e
+	}
+	for i := range 40_000 {
+		e := bid(i)
+		if i%10 == 0 {
+			e.Type = rtb.EventBid
+			l.Sample([]rtb.Event{e})
+		}
+		if rival := rtb.FromCPM(math.Exp(r.NormFloat64() * .3)); e.Cost > rival { // mostly 0.6 to 1.8
+			e.Type, e.Price = rtb.EventWin, e.Cost
+			if err := l.Apply(uint64(i+1), []rtb.Event{e}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%1000 == 0 {
+			shader.Publish()
+		}
+	}
+	price, _ := shader.Shade(at, worth, 0, math.MaxUint32)
+	if cpm := price.CPM(); cpm < 1 || cpm > 2.2 {
+		t.Errorf("bids %.2f where 1.5 or so is best", cpm)
+	}
+	if rate := shader.WinRate(at, worth, rtb.FromCPM(1)); rate < .3 || rate > .7 {
+		t.Errorf("a bid of 1.00 wins %.2f, want half", rate)
+	}
+	if n := l.Stats().Priced; n < 3800 || n > 4000 {
+		t.Errorf("%d outcomes of 4000 samples", n)
+	}
+}

@@ -29,6 +29,10 @@ func (l *Learner) priced(e *rtb.Event) {
 	if e.Auction != firstPriceAuction && e.Auction != secondPriceAuction || l.Shader == nil {
 		return
 	}
+	if l.Silent != nil && l.Silent(e.Exchange) {
+		l.sampledWon(e)
+		return
+	}
 	won := e.Type != rtb.EventLoss
 	if !won && e.Reason != lossUnknown && e.Reason != lossBelowFloor && e.Reason != lossToHigherBid && e.Reason != lossBelowMinimum {
 		return // refused, whatever it had bid
@@ -36,6 +40,13 @@ func (l *Learner) priced(e *rtb.Event) {
 	if l.told.seen(e.Bid) {
 		return
 	}
+	o := l.outcome(e, won)
+	l.Shader.Learn(&o)
+	l.stats.Priced++
+}
+
+// outcome is what a notice says of the price.
+func (l *Learner) outcome(e *rtb.Event, won bool) Outcome {
 	o := Outcome{
 		At:   ShadeContext{Exchange: e.Exchange, Format: e.Format, Floor: e.Floor},
 		Kind: e.Shading, Worth: e.Worth, Bid: e.Fees.Off(e.Cost), Won: won, Time: e.Time,
@@ -57,8 +68,62 @@ func (l *Learner) priced(e *rtb.Event) {
 			o.MinToWin = o.Bid + 1 // rounded on the way
 		}
 	}
-	l.Shader.Learn(&o)
-	l.stats.Priced++
+	return o
+}
+
+// sampled is a bid through an exchange that tells of no loss, whose win is
+// waited for.
+type sampled struct {
+	bid rtb.BidID
+	Outcome
+	won bool
+}
+
+// Waits for the wins of sampled bids.
+const (
+	sampleWait  = 15 * 60 // seconds
+	mostSampled = 200_000
+)
+
+// Sample takes in samples of bids. Of exchanges that tell of no loss only these
+// are learned from, won or not: among notices alone every bid would have won.
+func (l *Learner) Sample(batch []rtb.Event) {
+	for i := range batch {
+		e := &batch[i]
+		if e.Type != rtb.EventBid || l.Silent == nil || !l.Silent(e.Exchange) || len(l.samples) >= mostSampled ||
+			e.Auction != firstPriceAuction && e.Auction != secondPriceAuction {
+			continue
+		}
+		if l.sampledAt == nil {
+			l.sampledAt = map[rtb.BidID]int{}
+		}
+		l.sampledAt[e.Bid] = l.sampledGone + len(l.samples)
+		lost := *e
+		lost.Price, lost.MinToWin = 0, 0 // what was bid says nothing of others
+		l.samples = append(l.samples, sampled{bid: e.Bid, Outcome: l.outcome(&lost, false)})
+	}
+}
+
+// sampledWon notes that a sampled bid has won.
+func (l *Learner) sampledWon(e *rtb.Event) {
+	at, ok := l.sampledAt[e.Bid]
+	if s := at - l.sampledGone; ok && e.Type != rtb.EventLoss && !l.samples[s].won {
+		made := l.samples[s].Time
+		l.samples[s].won, l.samples[s].Outcome = true, l.outcome(e, true)
+		l.samples[s].Time = made
+	}
+}
+
+// settle learns from the samples whose wins would have come by now.
+func (l *Learner) settle() {
+	n := 0
+	for n < len(l.samples) && l.samples[n].Time.Unix()+sampleWait <= l.now {
+		l.Shader.Learn(&l.samples[n].Outcome)
+		l.stats.Priced++
+		delete(l.sampledAt, l.samples[n].bid)
+		n++
+	}
+	l.samples, l.sampledGone = l.samples[n:], l.sampledGone+n
 }
 
 const (

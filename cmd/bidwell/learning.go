@@ -75,6 +75,10 @@ func (s *server) openLearning(ctx context.Context) error {
 	}
 	s.bidder.Creatives = l.learner.Creatives // nobody bids yet
 	l.learner.Convert = s.convert
+	l.learner.Silent = func(id rtb.ExchangeID) bool {
+		ex := s.bidder.Exchange(id)
+		return ex != nil && !ex.Form.LURL
+	}
 	l.learner.Labelled = s.models.Observe
 	s.learning = l
 	if !s.cfg.Simulated.IsZero() {
@@ -99,6 +103,21 @@ func (s *server) learn(ctx context.Context) error {
 			slog.Error("what was learned is not saved", "cause", err)
 		}
 	}()
+	after, err := s.books.log.Samples().Last(ctx) // what was sampled before has no wins to come
+	if err != nil {
+		return err
+	}
+	var sampling sync.WaitGroup
+	defer sampling.Wait()
+	sampling.Go(func() {
+		follow(ctx, "learner of samples", s.books.log.Samples(), func() (uint64, error) { return after, nil }, func(position uint64, batch []rtb.Event) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.learner.Sample(batch)
+			after = position
+			return nil
+		})
+	})
 	return follow(ctx, "learner", s.books.log.Events(), func() (uint64, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
