@@ -25,9 +25,9 @@ type assortment struct {
 // stocked is one creative of one line item.
 type stocked struct {
 	Ad
-	line    string // what bids call the line item: its number
-	seconds int    // video and audio
-	goal    string
+	line    string    // what bids call the line item: its number
+	seconds int       // video and audio
+	goal    string    // cpm, cpc, or cpa
 	value   rtb.Money // of a thousandth of a CPM goal, of a click, or of a conversion
 	most    rtb.Money // that may be bid for an impression
 
@@ -237,6 +237,8 @@ func (d *openDocument) stock(k *creativeDocument, campaign string) (*stocked, er
 	}
 	switch d.Goal.Type {
 	case "cpc", "cpa":
+	case "roas": // pays for conversions by what they bring
+		a.goal, a.value = "cpa", rtb.Money(meanOrder*float64(rtb.Unit)*float64(rtb.Unit)/float64(max(a.value, 1)))
 	case "cpm":
 		a.value /= 1000
 		if a.most == 0 {

@@ -58,6 +58,9 @@ func (x *exchangeRun) score(ctx context.Context, took time.Duration) (*Scorecard
 	x.books.overspend(books)
 	x.watch.used(x.books, books)
 	card.Books = books
+	if card.Shading != nil {
+		card.Shading.readOwn(ctx, x.admin)
+	}
 	if err := x.watch.late(ctx, books); err != nil {
 		return card, err
 	}

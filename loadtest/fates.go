@@ -116,5 +116,12 @@ const longestThought = 6 * time.Hour
 // much.
 func drawPurchase(d *dice) purchase {
 	after := time.Duration(float64(5*time.Minute) * math.Exp(1.5*d.normal()))
-	return purchase{after: min(after, longestThought), value: 40 * math.Exp(.6*d.normal())}
+	return purchase{after: min(after, longestThought), value: usualOrder * math.Exp(orderSpread*d.normal())}
 }
+
+// usualOrder is the median value of a purchase in units, and orderSpread the
+// standard deviation of its logarithm.
+const usualOrder, orderSpread = 40, .6
+
+// meanOrder is the mean value of a purchase in units.
+var meanOrder = usualOrder * math.Exp(orderSpread*orderSpread/2)

@@ -241,16 +241,6 @@ type SurplusShare struct {
 	Overpaid   float64 `json:"overpaid"`
 }
 
-// ShadingTruth is what a bidder paid in first price auctions, and what would
-// have been enough. One that bids the whole worth has no surplus by intent.
-type ShadingTruth struct {
-	Wins    int        `json:"wins"`
-	Paid    string     `json:"paid"`
-	Least   string     `json:"least"` // the least prices that would have won the same
-	Left    float64    `json:"left"`  // what was paid beyond them, as a share of what was paid
-	ByThird [3]float64 `json:"left_by_third"`
-}
-
 func shareOf(thirds *[3]surplusSums) (s SurplusShare, ok bool) {
 	var all surplusSums
 	for i := range thirds {
@@ -297,18 +287,6 @@ func (k *surplus) truth(card *Scorecard) {
 	card.Surplus = t
 }
 
-func shadingOf(thirds *[3]surplusSums) *ShadingTruth {
-	var all surplusSums
-	t := &ShadingTruth{}
-	for i := range thirds {
-		s := &thirds[i]
-		all.add(s)
-		t.ByThird[i] = moneyRatio(s.paid-s.least, s.paid)
-	}
-	t.Wins, t.Paid, t.Least, t.Left = all.wins, all.paid.String(), all.least.String(), moneyRatio(all.paid-all.least, all.paid)
-	return t
-}
-
 // writeText writes it for people.
 func (t *SurplusTruth) writeText(p *printer) {
 	t.line(p, "surplus", &t.SurplusShare)
@@ -332,9 +310,4 @@ func (t *SurplusTruth) line(p *printer, name string, s *SurplusShare) {
 		s.Knowable, s.ShareOfKnowable, s.KnowableByThird[0], s.KnowableByThird[1], s.KnowableByThird[2], s.Wins, s.OracleWins, s.Impressions)
 	p.linef("%-12s missing: %.4f no bid, %.4f bid too low, %.4f too high, %.4f another ad than the best, %.4f paid above the least", name,
 		s.Unanswered, s.Underbid, s.Overbid, s.WorseAd, s.Overpaid)
-}
-
-func (t *ShadingTruth) writeText(p *printer) {
-	p.linef("shading      paid %s for %d wins in first price auctions, %s was enough: %.4f too much, by thirds %.4f %.4f %.4f",
-		t.Paid, t.Wins, t.Least, t.Left, t.ByThird[0], t.ByThird[1], t.ByThird[2])
 }

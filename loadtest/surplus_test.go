@@ -58,6 +58,8 @@ func (shop *testShop) start(t *testing.T) string {
 	answer("/v1/exchanges", `{"items":[]}`)
 	answer("/v1/discrepancies", `{"rows":[]}`)
 	answer("/v1/line-items/{id}/pacing", `{}`)
+	answer("/v1/shading", `{"shaded":{"bids":90,"wins":30,"spend":"0.20","worth":"0.50","surplus":"0.30"},
+		"control":{"bids":10,"wins":5,"spend":"0.08","worth":"0.08","surplus":"0.00"},"saved":{"estimate":0.6,"low":0.5,"high":0.7}}`)
 	var creatives, names [2][]string
 	for _, ad := range shop.ads() {
 		k := int(ad.item[0] - '7')
@@ -330,6 +332,11 @@ func TestSurplusFirstPrice(t *testing.T) {
 	if s = card.Surplus; !near(s.Share, 1, .001) || s.Wins < wins-3 || !near(dollarsOf(t, s.Bidder), want, .001*want) || !near(card.Shading.Left, 0, .001) {
 		t.Errorf("the least prices make %+v with %d wins, shading %+v; want %.6f with %d", s.SurplusShare, s.Wins, card.Shading, want, wins)
 	}
+	for _, want := range []string{"unshaded control, by the bidder: 5 of 10 bids won, spend 0.08, worth 0.08, surplus 0.00", "saves 0.6000 of the control's price"} {
+		if text := card.String(); !strings.Contains(text, want) {
+			t.Errorf("the text lacks %q:\n%s", want, text)
+		}
+	}
 	if mixed, _ := surplusRun(t, AuctionMixed, part(.7)); mixed.Surplus.FirstPrice == nil || mixed.Surplus.SecondPrice == nil ||
 		mixed.Surplus.FirstPrice.Impressions+mixed.Surplus.SecondPrice.Impressions != mixed.Surplus.Impressions ||
 		mixed.Surplus.FirstPrice.Share >= mixed.Surplus.SecondPrice.Share || !strings.Contains(mixed.String(), "first price ") {
@@ -487,6 +494,42 @@ func TestMinToWin(t *testing.T) {
 			if got := float64(told[path]) / float64(of); of < 80 || math.Abs(got-share) > .25 || share != .5 && got != share && got < .9 {
 				t.Errorf("%s at %.1f: %d told, %d silent", path, share, told[path], silent[path])
 			}
+		}
+	}
+}
+
+// The worth of an impression by its goal; what a purchase brings is the mean of
+// those that are made.
+func TestWorth(t *testing.T) {
+	sum, n := 0.0, 40_000
+	for i := range n {
+		d := dice(scramble(77, uint64(i)))
+		sum += drawPurchase(&d).value
+	}
+	order := sum / float64(n)
+	for _, tt := range []struct {
+		goal string
+		want float64
+		by   float64
+	}{
+		{`{"type":"cpm","value":"2.50"}`, .0025, 1e-8},
+		{`{"type":"cpc","value":"0.40","max_cpm":"9.00"}`, .004, 1e-8},
+		{`{"type":"cpa","value":"5.00","max_cpm":"9.00"}`, .005, 1e-8},
+		{`{"type":"roas","value":"4.00","max_cpm":"9.00"}`, order / 4 * .001, 1e-4},
+	} {
+		var d openDocument
+		if err := json.Unmarshal([]byte(`{"number":7,"goal":`+tt.goal+`}`), &d); err != nil {
+			t.Fatal(err)
+		}
+		a, err := d.stock(&creativeDocument{ID: "c", Type: "native"}, "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := float64(a.worth(.01, .1)) / float64(rtb.Unit); !near(got, tt.want, tt.by) {
+			t.Errorf("%s: worth %.6f, want %.6f", tt.goal, got, tt.want)
+		}
+		if want := rtb.FromCPM(9); tt.goal[9:12] != "cpm" && a.most != want || tt.goal[9:12] == "cpm" && a.most != a.value {
+			t.Errorf("%s: at most %s", tt.goal, a.most)
 		}
 	}
 }

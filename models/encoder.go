@@ -40,6 +40,7 @@ type tableField struct {
 	ids     map[uint64]uint32
 	seed    field
 	wide    bool // many values: how often one came says something
+	opaque  bool // numbers that are names: their size says nothing
 }
 
 type readingKind uint8
@@ -61,7 +62,6 @@ type reading struct {
 
 type pairField struct {
 	a, b    int
-	seed    field
 	tallies map[uint64]*pastCount
 }
 
@@ -100,12 +100,17 @@ func newEncoder(rows *Rows) *encoder {
 		number, integer := c.numeric()
 		switch {
 		case integer:
-			if len(c.values) > 12 {
+			// Those that hardly ever come twice are numbers of rows or people.
+			opaque := n >= 1000 && len(c.values) > n*9/10
+			if len(c.values) > 12 && !opaque {
 				add(tableField{kind: readBucket})
 			}
-			add(tableField{kind: readText, wide: len(c.values) > 50})
+			add(tableField{kind: readText, wide: len(c.values) > 50, opaque: opaque})
 		case number:
 			add(tableField{kind: readCut, cuts: cutsOf(c)})
+			if len(c.values) <= n/2 {
+				add(tableField{kind: readText, wide: len(c.values) > 50})
+			}
 		default:
 			add(tableField{kind: readText, wide: len(c.values) > 50})
 		}
@@ -147,7 +152,7 @@ func (f *tableField) parse(s string) reading {
 		switch f.kind {
 		case readText:
 			class = exact(f.seed, []byte(s))
-			if x, ok := parseNumber(s); ok {
+			if x, ok := parseNumber(s); ok && !f.opaque {
 				r.number = float32(x)
 			}
 		case readBucket:
@@ -293,10 +298,10 @@ func (e *encoder) end(label bool) {
 }
 
 // crosses are pairs of fields, the most telling first: those whose own history
-// predicts better than the histories of both apart.
-func (e *encoder) crosses() [][2]int {
+// predicts better than the histories of both apart. It looks at the first n
+// rows.
+func (e *encoder) crosses(n int) [][2]int {
 	rows := e.rows
-	n := rows.Len()
 	mean := e.started
 	take := min(1, 20_000/float64(n))
 	takeClick := min(1, max(take, 4000/(float64(n)*mean)))
@@ -304,7 +309,7 @@ func (e *encoder) crosses() [][2]int {
 
 	var picked []int
 	coin := uint64(key2)
-	for i, label := range rows.labels {
+	for i, label := range rows.labels[:n] {
 		coin += 0x9e3779b97f4a7c15
 		u := float64(mix(coin^key0, key2^coin)>>11) / (1 << 53)
 		if label && u < takeClick || !label && u < takeOther {

@@ -25,7 +25,7 @@ type Ensemble struct {
 	stack   *stackPosterior
 	inputs  []float64 // of the stack: 1, then the members' logits
 	base    float64
-	calib   *Calibrator
+	slopes  []slope
 	learned int
 	score   float64
 	logits  []float64
@@ -33,6 +33,14 @@ type Ensemble struct {
 	hashes []uint32 // with crosses
 	cells  []uint32
 	report []Member
+}
+
+// slope believes the members' score by so much: all of it, a part, or only the
+// mean. Each is corrected by itself, and trusted by how well it predicts, so
+// that when what was learned says nothing of what comes, not much is lost.
+type slope struct {
+	by, trust float64
+	calib     *Calibrator
 }
 
 // Member says how one learner of an ensemble did.
@@ -50,7 +58,6 @@ type member struct {
 	learn  func(x *encoded, label bool)
 	logit  func(x *encoded) float64
 	grow   func(x *encodings, from, to int, labels []bool, more func(f *forest) bool)
-	forest *forest
 	trees  int
 }
 
@@ -64,10 +71,10 @@ type encoded struct {
 
 // encodings are those of all training rows.
 type encodings struct {
-	fields, crosses, rates, numbers int
-	h                               []uint32
-	r                               []float32
-	n                               []float32
+	fields, rates, numbers int // of each row
+
+	h    []uint32  // hashes of the fields
+	r, n []float32 // rates and numbers
 }
 
 const maxCrosses = 60
@@ -106,42 +113,16 @@ func NewEnsemble(rows *Rows, cfg EnsembleConfig) (*Ensemble, error) {
 		progress = func(string, float64) {}
 	}
 	e := &Ensemble{enc: newEncoder(rows)}
-	progress("looking for pairs of columns", 0)
-	all := e.enc.crosses()
-	e.enc.keep(all)
-	e.crosses = all[:min(len(all), maxCrosses)]
-	e.base = logit(clampProbability(e.enc.started))
-
-	progress("encoding", 0.05)
-	var s encodings
-	kept := 0 // only the last rows, of which all numbers fit into memory
-	for i := range n {
-		e.enc.begin(rows.row(i))
-		if i == 0 {
-			kept = min(n, maxNumbers/(len(e.enc.Hashes)+len(e.enc.Rates)+len(e.enc.Numbers)))
-		}
-		if i < n-kept {
-			e.enc.end(rows.labels[i])
-			continue
-		}
-		s.h = append(s.h, e.enc.Hashes...)
-		for _, v := range e.enc.Rates {
-			s.r = append(s.r, float32(v))
-		}
-		s.n = append(s.n, e.enc.Numbers...)
-		e.enc.end(rows.labels[i])
-	}
-	s.fields, s.rates, s.numbers = len(e.enc.Hashes), len(e.enc.Rates), len(e.enc.Numbers)
-	labels := rows.labels[n-kept:]
-	n = kept
+	s, labels := e.encode(rows, progress)
+	n = len(labels)
 
 	// Members learn from the first part and predict the second, which weighs
 	// them; then they learn from all.
 	split := n - int(holdOut*float64(n))
-	if err := e.weigh(&s, labels, split, progress); err != nil {
+	if err := e.weigh(s, labels, split, progress); err != nil {
 		return nil, err
 	}
-	members, err := e.newMembers(&s)
+	members, err := e.newMembers(s)
 	if err != nil {
 		return nil, err
 	}
@@ -149,10 +130,58 @@ func NewEnsemble(rows *Rows, cfg EnsembleConfig) (*Ensemble, error) {
 		progress(members[i].name, 0.5+0.5*float64(i)/float64(len(members)))
 		m := &members[i]
 		m.trees = e.members[i].trees
-		m.fit(&s, 0, n, labels, e.crosses, func(f *forest) bool { return len(f.trees) < m.trees })
+		m.fit(s, 0, n, labels, e.crosses, func(f *forest) bool { return len(f.trees) < m.trees })
 	}
 	e.members = members
-	return e, nil
+	// What comes is of another time than what was learned from, by new members.
+	return e, e.restartSlopes()
+}
+
+func (e *Ensemble) restartSlopes() error {
+	cfg := DefaultCalibration()
+	cfg.Clicks, cfg.HalfLife = 10, 20_000
+	for i, v := range slopePriors {
+		c, err := NewCalibrator(cfg)
+		if err != nil {
+			return err
+		}
+		if len(e.slopes) == i {
+			e.slopes = append(e.slopes, slope{by: v.by, trust: v.trust})
+		}
+		e.slopes[i].calib = c
+	}
+	return nil
+}
+
+// encode works out what learners see of the rows, or of the last ones, as
+// many as memory allows.
+func (e *Ensemble) encode(rows *Rows, progress func(string, float64)) (*encodings, []bool) {
+	progress("looking for pairs of columns", 0)
+	all := e.enc.crosses(rows.Len() - int(holdOut*float64(rows.Len())))
+	e.enc.keep(all)
+	e.crosses = all[:min(len(all), maxCrosses)]
+	e.base = logit(clampProbability(e.enc.started))
+
+	progress("encoding", 0.05)
+	s := new(encodings)
+	n := rows.Len()
+	kept := 0
+	for i := range n {
+		e.enc.begin(rows.row(i))
+		if i == 0 {
+			s.fields, s.rates, s.numbers = len(e.enc.Hashes), len(e.enc.Rates), len(e.enc.Numbers)
+			kept = min(n, maxNumbers/(s.fields+s.rates+s.numbers))
+		}
+		if i >= n-kept {
+			s.h = append(s.h, e.enc.Hashes...)
+			for _, v := range e.enc.Rates {
+				s.r = append(s.r, float32(v))
+			}
+			s.n = append(s.n, e.enc.Numbers...)
+		}
+		e.enc.end(rows.labels[i])
+	}
+	return s, rows.labels[n-kept:]
 }
 
 func (m *member) fit(s *encodings, from, to int, labels []bool, crosses [][2]int, more func(f *forest) bool) {
@@ -202,9 +231,7 @@ func (e *Ensemble) weigh(s *encodings, labels []bool, split int, progress func(s
 		variance = append(variance, stackVariance)
 	}
 	e.stack = newStackPosterior(mean, variance)
-	calibration := DefaultCalibration()
-	calibration.Clicks, calibration.HalfLife = 10, 20_000
-	if e.calib, err = NewCalibrator(calibration); err != nil {
+	if err := e.restartSlopes(); err != nil {
 		return err
 	}
 	scores := make([]Score, len(members))
@@ -224,7 +251,7 @@ func (e *Ensemble) weigh(s *encodings, labels []bool, split int, progress func(s
 	return nil
 }
 
-const stackVariance = 0.05
+const stackVariance = 0.03
 
 // growBest grows a forest on the rows before split until those after it have
 // gained nothing for a while.
@@ -270,13 +297,40 @@ func (e *Ensemble) combine(logits []float64) {
 // refitRows is how many rows there are between fits of a curve.
 const refitRows = 500
 
+var slopePriors = []struct{ by, trust float64 }{{1, 0.8}, {0.6, 0.1}, {0.25, 0.05}, {0, 0.05}}
+
+// slopeShared is what the slopes give back to one another with each row.
+const slopeShared = 1e-4
+
+// flat is the score as a slope of by takes it.
+func (e *Ensemble) flat(by float64) float64 { return sigmoid(e.base + by*(e.score-e.base)) }
+
+func (e *Ensemble) probability() float64 {
+	sum := 0.0
+	for i := range e.slopes {
+		v := &e.slopes[i]
+		sum += v.trust * v.calib.Predict(0, e.flat(v.by))
+	}
+	return clampProbability(sum)
+}
+
 func (e *Ensemble) learnStack(label bool) {
-	e.calib.Learn(0, sigmoid(e.score), label)
+	e.learned++
+	total := 0.0
+	for i := range e.slopes {
+		v := &e.slopes[i]
+		v.trust *= math.Exp(-logLoss(v.calib.Learn(0, e.flat(v.by), label), label))
+		total += v.trust
+		if e.learned%refitRows == 0 {
+			v.calib.Refit()
+		}
+	}
+	for i := range e.slopes {
+		v := &e.slopes[i]
+		v.trust = (1-slopeShared)*v.trust/total + slopeShared*slopePriors[i].trust
+	}
 	// The base is part of the score that the stack does not see.
 	e.stack.learnOffset(e.inputs, e.base, label)
-	if e.learned++; e.learned%refitRows == 0 {
-		e.calib.Refit()
-	}
 }
 
 // ErrColumns means that a row has other columns than those before.
@@ -296,7 +350,7 @@ func (e *Ensemble) Predict(values [][]byte) (float64, error) {
 		e.logits = append(e.logits, e.members[i].logit(&x))
 	}
 	e.combine(e.logits)
-	return e.calib.Predict(0, sigmoid(e.score)), nil
+	return e.probability(), nil
 }
 
 func (e *Ensemble) row() encoded {
@@ -367,9 +421,9 @@ func (e *Ensemble) newMembers(s *encodings) ([]member, error) {
 	}
 	ftrl("ftrl", DefaultFTRL(), 1, false)
 	ftrl("ftrl-rare", RareFTRL(), 1, false)
-	ftrl("ftrl-firm", FTRLConfig{Alpha: 0.05, Beta: 1, L2: 4}, 2, false)
-	ftrl("ftrl-crosses", FTRLConfig{Alpha: 0.05, Beta: 1, L1: 0.5, L2: 4}, 1, true)
-	fwfm("fwfm", 2, func(c *FwFMConfig) {})
+	ftrl("ftrl-firm", FTRLConfig{Alpha: 0.1, Beta: 1, L2: 10}, 3, false)
+	ftrl("ftrl-crosses", FTRLConfig{Alpha: 0.05, Beta: 1, L2: 20}, 2, true)
+	fwfm("fwfm", 2, func(c *FwFMConfig) { c.Eta, c.L2 = 0.01, 1e-3 })
 
 	mean, variance := make([]float64, s.rates), make([]float64, s.rates)
 	for i := range mean {

@@ -12,16 +12,15 @@ type FwFMConfig struct {
 	// hashes. Features of one field do not interact with one another.
 	Fields []uint8
 
-	Eta     float64 // learning rate of AdaGrad
-	L2      float64 // draws vectors to zero and the strengths of pairs to one
-	Spread  float64 // of the vectors before the first example
-	Rate    float64 // of positive labels before the first example; zero means one half
-	Dropout float64 // the share of features that one example does without
+	Eta    float64 // learning rate of AdaGrad
+	L2     float64 // draws vectors to zero and the strengths of pairs to one
+	Spread float64 // of the vectors before the first example
+	Rate   float64 // of positive labels before the first example; zero means one half
 }
 
 // DefaultFwFM suits some thousands to millions of examples of up to 64 fields.
 func DefaultFwFM(fields []uint8) FwFMConfig {
-	return FwFMConfig{Fields: fields, Eta: 0.05, L2: 1e-4, Spread: 0.02, Rate: 0.005}
+	return FwFMConfig{Fields: fields, Eta: 0.02, L2: 1e-3, Spread: 0.02, Rate: 0.005}
 }
 
 const (
@@ -44,7 +43,7 @@ func (c FwFMConfig) Validate() error {
 		name     string
 		value    float64
 		from, to float64
-	}{{"eta", c.Eta, 1e-6, 10}, {"l2", c.L2, 0, 10}, {"spread", c.Spread, 0, 1}, {"rate", c.Rate, 0, 0.999999}, {"dropout", c.Dropout, 0, 0.9}} {
+	}{{"eta", c.Eta, 1e-6, 10}, {"l2", c.L2, 0, 10}, {"spread", c.Spread, 0, 1}, {"rate", c.Rate, 0, 0.999999}} {
 		if !(v.value >= v.from && v.value <= v.to) {
 			errs = append(errs, fmt.Errorf("%s: want %g to %g", v.name, v.from, v.to))
 		}
@@ -75,7 +74,6 @@ type FwFM struct {
 	biasSq   float32
 
 	// Of the example at hand.
-	kept []bool   // of its features
 	sums []vector // of the vectors of each field
 	pull []vector // of all other fields on each field
 }
@@ -99,7 +97,7 @@ func NewFwFM(tableBits int, cfg FwFMConfig) (*FwFM, error) {
 		vectors: make([]vector, 1<<tableBits), squares: make([]vector, 1<<tableBits),
 		linear: make([]vector, fields), linearSq: make([]vector, fields),
 		strength: make([]float32, fields*fields), strongSq: make([]float32, fields*fields),
-		kept: make([]bool, len(cfg.Fields)), sums: make([]vector, fields), pull: make([]vector, fields),
+		sums: make([]vector, fields), pull: make([]vector, fields),
 	}
 	if cfg.Rate > 0 {
 		f.base = logit(cfg.Rate)
@@ -120,24 +118,15 @@ func NewFwFM(tableBits int, cfg FwFMConfig) (*FwFM, error) {
 }
 
 // Logit is the score of an example, of which the sigmoid is the prediction.
-// There must be as many hashes as cfg.Fields.
+// There must be as many hashes as cfg.Fields. Sums and pull are left behind
+// for the step.
 func (f *FwFM) Logit(hashes []uint32) float64 {
-	for i := range f.kept {
-		f.kept[i] = true
-	}
-	return f.forward(hashes)
-}
-
-// forward leaves sums and pull behind for the step.
-func (f *FwFM) forward(hashes []uint32) float64 {
 	mask := uint32(len(f.vectors) - 1)
 	clear(f.sums)
 	for i, h := range hashes[:len(f.cfg.Fields)] {
-		if f.kept[i] {
-			s, v := &f.sums[f.cfg.Fields[i]], &f.vectors[h&mask]
-			for k := range s {
-				s[k] += v[k]
-			}
+		s, v := &f.sums[f.cfg.Fields[i]], &f.vectors[h&mask]
+		for k := range s {
+			s[k] += v[k]
 		}
 	}
 	logit := f.bias
@@ -177,12 +166,6 @@ func (f *FwFM) Learn(hashes []uint32, label bool, weight float64) float64 {
 		return p
 	}
 	f.score.add(p, label)
-	if f.cfg.Dropout > 0 {
-		for i := range f.kept {
-			f.kept[i] = f.uniform() >= f.cfg.Dropout
-		}
-		logit = f.forward(hashes)
-	}
 	g := sigmoid(max(-35, min(logit, 35)))
 	if label {
 		g--
@@ -195,9 +178,7 @@ func (f *FwFM) step(hashes []uint32, g float32) {
 	mask := uint32(len(f.vectors) - 1)
 	eta, l2 := float32(f.cfg.Eta), float32(f.cfg.L2)
 	for i, h := range hashes[:len(f.cfg.Fields)] {
-		if f.kept[i] {
-			f.vectors[h&mask].descend(&f.squares[h&mask], &f.pull[f.cfg.Fields[i]], g, eta, l2)
-		}
+		f.vectors[h&mask].descend(&f.squares[h&mask], &f.pull[f.cfg.Fields[i]], g, eta, l2)
 	}
 	for a := range f.sums {
 		f.linear[a].descend(&f.linearSq[a], &f.sums[a], g, eta, l2)

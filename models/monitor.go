@@ -266,6 +266,20 @@ func (m *Monitor) Begin(version uint32) {
 	delete(m.windows, version)
 }
 
+// Follow has a version take over the score of the one before it, whose last
+// impressions still count for both: what is learned goes on from version to
+// version, and what the one predicted at its end the next does at its beginning.
+func (m *Monitor) Follow(before, version uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := m.windows[before]
+	if w == nil {
+		w = new(Window)
+		m.windows[before] = w
+	}
+	m.windows[version] = w
+}
+
 // Retain forgets the versions that are not kept.
 func (m *Monitor) Retain(kept Versions) {
 	m.mu.Lock()

@@ -50,6 +50,9 @@ func TestWindowFigures(t *testing.T) {
 	for range 60 {
 		short.Add(0.5, true, 0.5)
 	}
+	if predicted, clicks := short.promised(); math.Abs(predicted-1.5) > 1e-9 || math.Abs(clicks-3) > 1e-9 {
+		t.Errorf("promised %v and got %v, want 1.5 and 3", predicted, clicks)
+	}
 	if n := short.effective(); math.Abs(n-3) > 1e-9 || math.Abs(short.Rows-2) > 1e-9 {
 		t.Errorf("%v rows are as good as %v, want 2 and 3", short.Rows, n)
 	}

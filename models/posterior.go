@@ -65,17 +65,3 @@ func (p *stackPosterior) learnOffset(x []float64, offset float64, label bool) {
 		}
 	}
 }
-
-// loosen lets the past count a little less: variances grow by the factor, but
-// never beyond most.
-func (p *stackPosterior) loosen(factor, most float64) {
-	n := len(p.mean)
-	for i := range n {
-		if p.cov[i*n+i]*factor > most {
-			return
-		}
-	}
-	for i := range p.cov {
-		p.cov[i] *= factor
-	}
-}

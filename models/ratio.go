@@ -3,7 +3,7 @@ package models
 import "math"
 
 // ratio follows how many clicks come for each that was predicted. It keeps
-// three memories of different length and trusts each by how well it has
+// four memories of different length and trusts each by how well it has
 // predicted of late (fixed share, Herbster and Warmuth 1998): in quiet times
 // the long memory with its firm prior decides; when the click rate jumps, the
 // short ones take over within some tens of clicks, and what they have refuted
@@ -28,9 +28,10 @@ var memoryShapes = [...]struct {
 	halfLife float64 // in clicks, seen or predicted; 0 means CalibrationConfig.HalfLife, in impressions
 	trust    float64 // before the first example
 }{
-	{1, 0, 0.90},
-	{1.0 / 3, 150, 0.07},
-	{1.0 / 10, 30, 0.03},
+	{1, 0, 0.88},
+	{1.0 / 3, 150, 0.06},
+	{1.0 / 10, 25, 0.04},
+	{1.0 / 20, 6, 0.02},
 }
 
 const (
@@ -40,7 +41,7 @@ const (
 
 	// refuted is how little of its first trust is left to a memory that is of
 	// another time.
-	refuted = 0.03
+	refuted = 0.1
 
 	// minFactor and maxFactor bound every correction.
 	minFactor, maxFactor = 0.01, 100
@@ -117,7 +118,7 @@ func (r *ratio) learn(prior, p float64, click bool, cfg *CalibrationConfig) {
 // shortest has most of it.
 func (r *ratio) refuted(total float64) bool {
 	last := len(r.memories) - 1
-	return r.memories[last].trust > 0.8*total && r.memories[0].trust < refuted*memoryShapes[0].trust*total
+	return r.memories[last].trust > 0.7*total && r.memories[0].trust < refuted*memoryShapes[0].trust*total
 }
 
 // restart lets all memories begin where the shortest one is, which loosens its

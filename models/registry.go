@@ -565,9 +565,14 @@ func (r *Registry) Refresh(ctx context.Context) error {
 		return err
 	}
 	all := slices.Clone(r.all)
+	live := r.all.Live()
 	for _, c := range changed {
 		known := all.Of(c.Number)
-		if serves := c.Status == Live || c.Status == Canary; serves && (known == nil || known.Status != Live && known.Status != Canary) {
+		switch serves := c.Status == Live || c.Status == Canary; {
+		case !serves || known != nil && (known.Status == Live || known.Status == Canary):
+		case known == nil && c.Origin == FromLearner && live != nil && live.Origin == FromLearner && live.Number == c.Before:
+			r.monitor.Follow(live.Number, c.Number)
+		default:
 			r.monitor.Begin(c.Number)
 		}
 		if known != nil {

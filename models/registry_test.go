@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -54,7 +55,7 @@ func newRegistry(t testing.TB, store models.Snapshots) *models.Registry {
 func openRegistry(t testing.TB, store models.Snapshots, file []byte) *models.Registry {
 	t.Helper()
 	r := newRegistry(t, store)
-	if err := r.Open(t.Context(), file); err != nil {
+	if err := r.Open(context.Background(), file); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -383,15 +384,32 @@ func TestRegistryLearns(t *testing.T) {
 	learn(0.014, good, time.Second)
 	wantServed(t, r, 2, file.Number)
 	serves(0.014)
+	rows := func(number uint32) float64 { w := r.Monitor().Window(number); return math.Round(w.Rows) }
+	r.Observe(lesson(2, 0.01, false))
 	learn(0.015, good, time.Hour)
 	wantServed(t, r, 4, file.Number)
 	serves(0.015)
 
-	// Whoever took it back does not get it again under another name.
-	must[models.Version](t)(r.Rollback(ctx, 4, "odd", nil))
+	// It goes on from where the last was, with what is yet to be known of that.
+	r.Observe(lesson(2, 0.01, false))
+	r.Observe(lesson(4, 0.01, false))
+	if rows(4) != 3 {
+		t.Errorf("the next version has %v impressions, want the 3 of both", rows(4))
+	}
+
+	// What was taken back does not come again at once under another name.
+	for range 200 {
+		r.Observe(lesson(4, 0.9, false))
+	}
+	if err := r.Judge(ctx); err != nil {
+		t.Fatal(err)
+	}
 	learn(0.016, good, time.Second)
 	wantServed(t, r, 2, file.Number)
 	serves(0.012)
+	if rows(2) != 0 || rows(4) < 200 {
+		t.Errorf("taken back, the versions have %v and %v impressions, want none and more than 200", rows(2), rows(4))
+	}
 	must[models.Version](t)(r.Promote(ctx, file.Number, nil))
 	learn(0.017, good, time.Hour)
 	wantServed(t, r, file.Number, 0)
@@ -450,6 +468,10 @@ func TestRegistryRollsBack(t *testing.T) {
 	wantServed(t, r, 2, 3)
 	show(3000, 3, 0.05)
 	wantServed(t, r, 2, 3)
+	version(r.Try(ctx, 3, 6000, nil))
+	if w := r.Monitor().Window(3); w.Rows < 2900 {
+		t.Errorf("with another share %v rows of the canary are left of 3000", w.Rows)
+	}
 	show(2000, 2, 0.1)
 	wantServed(t, r, 1, 3)
 	if got := version(r.Version(ctx, 2)); got.Status != models.RolledBack || !strings.Contains(got.Reason, "calibration") {
@@ -468,6 +490,19 @@ func TestRegistryRollsBack(t *testing.T) {
 	version(r.Promote(ctx, 2, nil))
 	if w := r.Monitor().Window(2); w.Rows != 0 {
 		t.Errorf("%v rows of its first time in service count again", w.Rows)
+	}
+
+	// Somebody else may be faster.
+	version(r.Try(ctx, 3, 5000, nil))
+	for range 2000 {
+		r.Observe(lesson(3, 0.9, false))
+	}
+	version(openRegistry(t, store, nil).Retire(ctx, 3, nil))
+	if err := r.Judge(ctx); err != nil {
+		t.Errorf("Judge = %v after the bad one was retired elsewhere", err)
+	}
+	if got := version(r.Version(ctx, 3)); got.Status != models.Retired {
+		t.Errorf("then it is %v", got.Status)
 	}
 }
 
@@ -536,6 +571,7 @@ func TestRegistryDropsOldBodies(t *testing.T) {
 	if err := r.Open(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
+	r.Observe(lesson(1, 0.5, true))
 	for i := range 60 {
 		now = now.Add(time.Hour)
 		v := learned(100_000, 900, 0.9, 1)
@@ -561,4 +597,53 @@ func TestRegistryDropsOldBodies(t *testing.T) {
 		t.Errorf("%d versions and %d bodies, want 61, and the last 20 and one a day", len(all), kept)
 	}
 	wantServed(t, r, 61, 0)
+	if w := r.Monitor().Window(1); w.Rows != 0 {
+		t.Error("a version whose body is gone is still watched")
+	}
+}
+
+// BenchmarkPromote is what a process needs to follow a promotion to a large
+// model, once it looks for changes: to read the file, check it and swap.
+func BenchmarkPromote(b *testing.B) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var files [2][]byte
+	for i := range files {
+		learner, err := models.NewFTRL(models.DefaultBits, models.RareFTRL())
+		if err != nil {
+			b.Fatal(err)
+		}
+		hashes := make([]uint32, 64)
+		for range 40_000 {
+			for k := range hashes {
+				hashes[k] = random.Uint32()
+			}
+			learner.Update(hashes, random.IntN(20) == 0)
+		}
+		var file bytes.Buffer
+		if err := learner.Model().Write(&file); err != nil {
+			b.Fatal(err)
+		}
+		files[i] = file.Bytes()
+	}
+	store, ctx := openStore(b), context.Background()
+	writer, err := models.NewRegistry(models.DefaultRegistry(), store, time.Now)
+	if err == nil {
+		err = writer.Open(ctx, files[0])
+	}
+	if err == nil {
+		_, _, err = writer.Save(ctx, models.Version{Origin: models.FromFile}, files[1])
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	follower := openRegistry(b, store, nil)
+	for number := uint32(2); b.Loop(); number = 3 - number {
+		b.StopTimer()
+		must[models.Version](b)(writer.Promote(ctx, number, nil))
+		b.StartTimer()
+		if err := follower.Refresh(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(files[1]))/1e6, "MB")
 }
