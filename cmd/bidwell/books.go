@@ -25,7 +25,7 @@ import (
 // The consumers of the log are, each with the position in the store it writes:
 //
 //	ledger    accounts   money, impressions and clicks; then the pacer's holds
-//	report    documents  what came of the bids for users in experiments
+//	report    report.db  what came of the bids for users in experiments
 //	recorder  profiles   impressions of capped users; then the bidder's holds of them
 type books struct {
 	log      *nats.Store

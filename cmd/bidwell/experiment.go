@@ -100,8 +100,8 @@ func printResults(to io.Writer, r *admin.ExperimentResults) error {
 		return err
 	}
 	for _, v := range r.Increments {
-		fmt.Fprintf(to, "\n%s adds %+.4g to the %.4g of users who would have seen it%s: p = %.3g %s, fixed horizon; %.4g in all\n", v.Arm, v.Difference, v.Control,
-			relative(v.Lift), v.P, interval(report.TestFigures{Low: v.Low, High: v.High}), v.Added)
+		fmt.Fprintf(to, "\n%s adds %+.4g to the %.4g of users who would have seen it%s: p %s %s, fixed horizon; %.4g in all\n", v.Arm, v.Difference, v.Control,
+			relative(v.Lift), chance(v.P), interval(report.TestFigures{Low: v.Low, High: v.High}), v.Added)
 	}
 	return nil
 }
@@ -212,22 +212,30 @@ func printReading(to io.Writer, r *report.Figures, metric, covariate string) err
 	case r.Ratio.Warns:
 		verdict = "WARNING: the numbers of users hardly fit the weights; look for what loses users before believing a difference"
 	}
-	fmt.Fprintf(to, "\nsample ratio: chi-square %.4g, p = %.3g: %s\n", r.Ratio.ChiSquare, r.Ratio.P, verdict)
+	fmt.Fprintf(to, "\nsample ratio: chi-square %.4g, p %s: %s\n", r.Ratio.ChiSquare, chance(r.Ratio.P), verdict)
 	for i, c := range r.Comparisons {
 		fmt.Fprintf(to, "\n%s against %s: %+.4g%s\n", r.Arms[1+i].Name, r.Arms[0].Name, c.Difference, relative(c.Relative))
 		table := tabwriter.NewWriter(to, 2, 0, 2, ' ', 0)
-		fmt.Fprintf(table, "  always valid\tp = %.3g\t%s\t%s\n", c.AlwaysValid.P, interval(c.AlwaysValid), "look as often as you like")
-		fmt.Fprintf(table, "  fixed horizon\tp = %.3g\t%s\t%s\n", c.FixedHorizon.P, interval(c.FixedHorizon), "only for one look, at a time set beforehand")
+		fmt.Fprintf(table, "  always valid\tp %s\t%s\t%s\n", chance(c.AlwaysValid.P), interval(c.AlwaysValid), "look as often as you like")
+		fmt.Fprintf(table, "  fixed horizon\tp %s\t%s\t%s\n", chance(c.FixedHorizon.P), interval(c.FixedHorizon), "only for one look, at a time set beforehand")
 		if a := c.CUPED; a != nil {
-			fmt.Fprintf(table, "  CUPED, always valid\tp = %.3g\t%s\tdifference %+.4g; %s saved %.2f%% of the variance\n",
-				a.AlwaysValid.P, interval(a.AlwaysValid), a.Difference, cmp.Or(covariate, "what was before"), 100*a.VarianceSaved)
-			fmt.Fprintf(table, "  CUPED, fixed horizon\tp = %.3g\t%s\t\n", a.FixedHorizon.P, interval(a.FixedHorizon))
+			fmt.Fprintf(table, "  CUPED, always valid\tp %s\t%s\tdifference %+.4g; %s saved %.2f%% of the variance\n",
+				chance(a.AlwaysValid.P), interval(a.AlwaysValid), a.Difference, cmp.Or(covariate, "what was before"), 100*a.VarianceSaved)
+			fmt.Fprintf(table, "  CUPED, fixed horizon\tp %s\t%s\t\n", chance(a.FixedHorizon.P), interval(a.FixedHorizon))
 		}
 		if err := table.Flush(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// chance is a p-value with what stands before it.
+func chance(p float64) string {
+	if p < 1e-99 {
+		return "< 1e-99"
+	}
+	return fmt.Sprintf("= %.3g", p)
 }
 
 func relative(r *float64) string {

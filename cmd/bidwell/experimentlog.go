@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -11,18 +12,26 @@ import (
 	"bidwell/events/report"
 	"bidwell/models"
 	"bidwell/rtb"
+	"bidwell/store/sql"
 )
 
 // trials are the consumer of the log that counts what comes of experiments. What
-// it counted is written to the documents' file, with the positions in the logs.
-type trials struct{ rollup *report.Rollup }
+// it counted is written with the positions in the logs, to a file of its own: a
+// write takes its time, and people who change a campaign need not wait for it.
+type trials struct {
+	store  *sql.Store
+	rollup *report.Rollup
+}
 
 // saveTrialsEvery is how often what was counted is written.
 const saveTrialsEvery = 5 * time.Second
 
 // openTrials reads what was counted before, and the experiments.
 func (s *server) openTrials(ctx context.Context) (err error) {
-	if s.trials.rollup, err = report.NewRollup(ctx, s.documents, report.RollupConfig{}, models.ArmOf); err != nil {
+	if s.trials.store, err = sql.Open(ctx, "sqlite:"+filepath.Join(s.cfg.Data, "report.db")); err != nil {
+		return err
+	}
+	if s.trials.rollup, err = report.NewRollup(ctx, s.trials.store, report.RollupConfig{}, models.ArmOf); err != nil {
 		return err
 	}
 	return s.refreshTrials(ctx)
@@ -41,6 +50,13 @@ func (s *server) refreshTrials(ctx context.Context) error {
 		slog.Warn("an experiment does not run", "experiment", p.ID, "cause", p.Reason)
 	}
 	return nil
+}
+
+func (t *trials) close() error {
+	if t.store == nil {
+		return nil
+	}
+	return t.store.Close()
 }
 
 // count follows the logs until ctx ends, then writes what is not written yet.

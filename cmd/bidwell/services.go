@@ -376,7 +376,7 @@ func (s *server) close() {
 	if s.documents != nil {
 		errs = append(errs, s.documents.Close())
 	}
-	errs = append(errs, s.models.close(), s.books.close())
+	errs = append(errs, s.models.close(), s.books.close(), s.trials.close())
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close()) // last: another may open the stores now
 	}

@@ -78,6 +78,10 @@ func Compare(control, arm *Sample, s Settings) Comparison {
 		c.FixedP, c.FixedInterval = TwoProportions(control, arm)
 	}
 	c.Tau = math.Abs(s.Effect * base)
+	if base == 0 { // then a part of what all users do
+		all := control.plus(arm)
+		c.Tau = math.Abs(s.Effect * all.Rate())
+	}
 	c.AlwaysP = AlwaysValidP(c.Difference, c.Variance, c.Tau)
 	c.AlwaysInterval = AlwaysValidInterval(c.Difference, c.Variance, c.Tau)
 	c.CUPED = adjust(control, arm, c.Difference, c.Variance, c.Tau)

@@ -124,6 +124,10 @@ func TestAlwaysValidPOfAnEmptyHandedArm(t *testing.T) {
 	if c := Compare(&big, &small, Settings{}); c.AlwaysP < 0.5 {
 		t.Errorf("0 of 100 against 1 %% has p = %v", c.AlwaysP)
 	}
+	// But many of whom none did is.
+	if c := Compare(&Sample{Users: 10_000, D: 10_000, DD: 10_000}, &big, Settings{Effect: 1}); c.AlwaysP > 1e-6 || !math.IsNaN(c.Relative) {
+		t.Errorf("1 %% against 0 of 10,000 has p = %v", c.AlwaysP)
+	}
 	none := Sample{}
 	c := Compare(&none, &small, Settings{})
 	if c.AlwaysP != 1 || c.FixedP != 1 || !math.IsInf(c.FixedInterval.High, 1) {
@@ -303,5 +307,64 @@ func TestIncrement(t *testing.T) {
 	}
 	if covered < 180 || covered > 199 {
 		t.Errorf("the interval held the truth %d times of %d, want about 190", covered, runs)
+	}
+}
+
+// Without a difference, at most one experiment in twenty finds one at any of a
+// hundred looks, also where the arms are uneven and the users are not alike.
+func TestAlwaysValidFindsNothingWhereNothingIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		small float64 // part of the users in the arm
+		user  func(*rand.Rand) User
+	}{
+		"rare, one arm of 4 %": {0.04, func(r *rand.Rand) User {
+			if r.Float64() < 0.005 {
+				return User{1, 1, 0}
+			}
+			return User{0, 1, 0}
+		}},
+		"clicks by impressions of users who differ": {0.2, func(r *rand.Rand) User {
+			n, rate, clicks := 1+int(r.ExpFloat64()*4), 0.1*r.Float64()*r.Float64(), 0.0
+			for range n {
+				if r.Float64() < rate {
+					clicks++
+				}
+			}
+			return User{clicks, float64(n), clicks}
+		}},
+		"money, few pay and some much": {0.5, func(r *rand.Rand) User {
+			if r.Float64() < 0.03 {
+				return User{math.Exp(3 + r.NormFloat64()), 1, 0}
+			}
+			return User{0, 1, 0}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(11, 12))
+			const runs, looks, each = 300, 100, 100
+			found := 0
+			for range runs {
+				var arms [2]Sample
+				var s Sequence
+				for range looks {
+					for range each {
+						k := 0
+						if random.Float64() < c.small {
+							k = 1
+						}
+						arms[k].Add(c.user(random))
+					}
+					r := Compare(&arms[0], &arms[1], Settings{Effect: 0.5})
+					s.Look(r.AlwaysP, r.AlwaysInterval)
+				}
+				if s.P < Alpha {
+					found++
+				}
+			}
+			if found > runs/20 {
+				t.Errorf("%d of %d find a difference", found, runs)
+			}
+			t.Logf("%d of %d", found, runs)
+		})
 	}
 }

@@ -54,7 +54,7 @@ func (w *Watched) has(e *rtb.Event) bool {
 // RollupConfig bounds what a Rollup keeps. The zero value is usable.
 type RollupConfig struct {
 	// Users is the most users, and the most places of users in experiments, that
-	// are kept; 1,048,576 when zero, about 130 MB. With more, half of all users
+	// are kept; 1,048,576 when zero, which takes about 250 MB. With more, half of all users
 	// are forgotten, chosen by a hash, and results say of what part they are.
 	Users int
 	// Bids is the most bids of which it is remembered what came of them, in each
