@@ -37,10 +37,12 @@ type Ensemble struct {
 
 // slope believes the members' score by so much: all of it, a part, or only the
 // mean. Each is corrected by itself, and trusted by how well it predicts, so
-// that when what was learned says nothing of what comes, not much is lost.
+// that when what was learned says nothing of what comes, not much is lost. The
+// first is not corrected: the stack has a mean of its own, and while that holds
+// any other only adds noise.
 type slope struct {
 	by, trust float64
-	calib     *Calibrator
+	calib     *Calibrator // nil for none
 }
 
 // Member says how one learner of an ensemble did.
@@ -144,12 +146,15 @@ func (e *Ensemble) restartSlopes() error {
 	cfg := DefaultCalibration()
 	cfg.Clicks, cfg.HalfLife = 10, 20_000
 	for i, v := range slopePriors {
+		if len(e.slopes) == i {
+			e.slopes = append(e.slopes, slope{by: v.by, trust: v.trust})
+		}
+		if i == 0 {
+			continue
+		}
 		c, err := NewCalibrator(cfg)
 		if err != nil {
 			return err
-		}
-		if len(e.slopes) == i {
-			e.slopes = append(e.slopes, slope{by: v.by, trust: v.trust})
 		}
 		e.slopes[i].calib = c
 	}
@@ -301,7 +306,7 @@ func (e *Ensemble) combine(logits []float64) {
 // refitRows is how many rows there are between fits of a curve.
 const refitRows = 500
 
-var slopePriors = []struct{ by, trust float64 }{{1, 0.6}, {0.6, 0.2}, {0.25, 0.1}, {0, 0.1}}
+var slopePriors = []struct{ by, trust float64 }{{1, 0.5}, {1, 0.15}, {0.6, 0.15}, {0.25, 0.1}, {0, 0.1}}
 
 // slopeShared is what the slopes give back to one another with each row.
 const slopeShared = 1e-4
@@ -309,11 +314,26 @@ const slopeShared = 1e-4
 // flat is the score as a slope of by takes it.
 func (e *Ensemble) flat(by float64) float64 { return sigmoid(e.base + by*(e.score-e.base)) }
 
+func (v *slope) predict(p float64) float64 {
+	if v.calib == nil {
+		return clampProbability(p)
+	}
+	return v.calib.Predict(0, p)
+}
+
+// learn returns what predict would have.
+func (v *slope) learn(p float64, label bool) float64 {
+	if v.calib == nil {
+		return clampProbability(p)
+	}
+	return v.calib.Learn(0, p, label)
+}
+
 func (e *Ensemble) probability() float64 {
 	sum := 0.0
 	for i := range e.slopes {
 		v := &e.slopes[i]
-		sum += v.trust * v.calib.Predict(0, e.flat(v.by))
+		sum += v.trust * v.predict(e.flat(v.by))
 	}
 	return clampProbability(sum)
 }
@@ -323,9 +343,9 @@ func (e *Ensemble) learnStack(label bool) {
 	total := 0.0
 	for i := range e.slopes {
 		v := &e.slopes[i]
-		v.trust *= math.Exp(-logLoss(v.calib.Learn(0, e.flat(v.by), label), label))
+		v.trust *= math.Exp(-logLoss(v.learn(e.flat(v.by), label), label))
 		total += v.trust
-		if e.learned%refitRows == 0 {
+		if v.calib != nil && e.learned%refitRows == 0 {
 			v.calib.Refit()
 		}
 	}
