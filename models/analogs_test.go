@@ -214,8 +214,8 @@ func jump(seed uint64) *analog {
 		region := city / 11
 		price := zipf(r, 120, 0.7)
 		agent := zipf(r, 12, 0.9)
-		z := base + 0.2*effect(seed, 300, domain) + 0.2*effect(seed, 301, slot%50) + 0.15*effect(seed, 302, hour) + 0.25*effect(seed, 303, agent) +
-			0.15*effect(seed, 304, region)
+		z := base + 0.2*effect(seed, 300, domain) + 0.2*effect(seed, 301, slot%50) + 0.3*effect(seed, 302, hour) + 0.5*effect(seed, 303, agent) +
+			0.25*effect(seed, 304, region)
 		if !test && exchange == 4 {
 			z += 1.8
 		}

@@ -3,6 +3,7 @@ package models
 import (
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -41,6 +42,7 @@ type tableField struct {
 	seed    field
 	wide    bool // many values: how often one came says something
 	opaque  bool // numbers that are names: their size says nothing
+	split   byte // between the parts of a value that is a list; zero if it is none
 }
 
 type readingKind uint8
@@ -58,6 +60,7 @@ type reading struct {
 	id     uint32
 	hash   uint32
 	number float32
+	parts  []uint32 // hashes of the parts of a list
 }
 
 type pairField struct {
@@ -112,10 +115,33 @@ func newEncoder(rows *Rows) *encoder {
 				add(tableField{kind: readText, wide: len(c.values) > 50})
 			}
 		default:
-			add(tableField{kind: readText, wide: len(c.values) > 50})
+			add(tableField{kind: readText, wide: len(c.values) > 50, split: c.separator()})
 		}
 	}
 	return e
+}
+
+// separator is what stands between the parts of values that are lists, such
+// as the segments of a user: many values have it, and their parts come again
+// in others. It is zero where there is none.
+func (c *column) separator() byte {
+	for _, by := range []byte("|;, ") {
+		lists, parts, distinct := 0, 0, map[string]bool{}
+		for _, v := range c.values {
+			if strings.IndexByte(v, by) < 0 {
+				continue
+			}
+			lists++
+			for part := range strings.SplitSeq(v, string(by)) {
+				parts++
+				distinct[part] = true
+			}
+		}
+		if lists > 1 && 10*lists > 3*len(c.values) && 2*len(distinct) <= parts {
+			return by
+		}
+	}
+	return 0
 }
 
 // cutsOf cuts decimals into some twenty classes.
@@ -152,6 +178,7 @@ func (f *tableField) parse(s string) reading {
 		switch f.kind {
 		case readText:
 			class = exact(f.seed, []byte(s))
+			r.parts = f.list(s)
 			if x, ok := parseNumber(s); ok && !f.opaque {
 				r.number = float32(x)
 			}
@@ -192,6 +219,31 @@ func (f *tableField) parse(s string) reading {
 	}
 	r.id = id
 	return r
+}
+
+// maxParts is how many parts of a list count.
+const maxParts = 32
+
+func (f *tableField) list(s string) (hashes []uint32) {
+	if f.split == 0 {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, string(f.split)) {
+		if part = strings.TrimSpace(part); part != "" && len(hashes) < maxParts {
+			hashes = append(hashes, fold(exact(f.seed+maxTableFields, []byte(part))))
+		}
+	}
+	return hashes
+}
+
+// appendParts appends the hashes of the parts of all lists in the row.
+func (e *encoder) appendParts(dst []uint32, cells []uint32) []uint32 {
+	for i := range e.fields {
+		if f := &e.fields[i]; f.split != 0 {
+			dst = append(dst, f.read(e.rows, cells[f.column]).parts...)
+		}
+	}
+	return dst
 }
 
 // begin works out the row of these cells.

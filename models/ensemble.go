@@ -30,17 +30,19 @@ type Ensemble struct {
 	score   float64
 	logits  []float64
 
-	hashes []uint32 // with crosses
+	row    encoded
 	cells  []uint32
 	report []Member
 }
 
 // slope believes the members' score by so much: all of it, a part, or only the
 // mean. Each is corrected by itself, and trusted by how well it predicts, so
-// that when what was learned says nothing of what comes, not much is lost.
+// that when what was learned says nothing of what comes, not much is lost. The
+// first is not corrected: the stack has a mean of its own, and while that holds
+// any other only adds noise.
 type slope struct {
 	by, trust float64
-	calib     *Calibrator
+	calib     *Calibrator // nil for none
 }
 
 // Member says how one learner of an ensemble did.
@@ -63,14 +65,17 @@ type member struct {
 
 // encoded is one row as learners see it.
 type encoded struct {
-	hashes  []uint32 // of the fields, then of crosses
+	hashes  []uint32 // of the fields, of the parts of lists, and of crosses
 	fields  int
+	plain   int // how many hashes there are before the crosses
 	rates   []float64
 	numbers []float32
 }
 
 // encodings are those of all training rows.
 type encodings struct {
+	enc                    *encoder
+	first                  int // row of the table
 	fields, rates, numbers int // of each row
 
 	h    []uint32  // hashes of the fields
@@ -81,8 +86,7 @@ const maxCrosses = 60
 
 // at is the row i; hashes and rates are copied to x.
 func (s *encodings) at(i int, x *encoded, crosses [][2]int) {
-	x.fields = s.fields
-	x.hashes = appendCrosses(append(x.hashes[:0], s.h[i*s.fields:][:s.fields]...), crosses)
+	x.setHashes(s.h[i*s.fields:][:s.fields], s.enc, s.enc.rows.row(s.first+i), crosses)
 	x.rates = x.rates[:0]
 	for _, v := range s.r[i*s.rates:][:s.rates] {
 		x.rates = append(x.rates, float64(v))
@@ -90,11 +94,12 @@ func (s *encodings) at(i int, x *encoded, crosses [][2]int) {
 	x.numbers = s.n[i*s.numbers:][:s.numbers]
 }
 
-func appendCrosses(hashes []uint32, crosses [][2]int) []uint32 {
+func (x *encoded) setHashes(fields []uint32, enc *encoder, cells []uint32, crosses [][2]int) {
+	x.hashes = enc.appendParts(append(x.hashes[:0], fields...), cells)
+	x.fields, x.plain = len(fields), len(x.hashes)
 	for k, c := range crosses {
-		hashes = append(hashes, fold(cross(seedTable+field(1000+k), uint64(hashes[c[0]]), uint64(hashes[c[1]]))))
+		x.hashes = append(x.hashes, fold(cross(seedTable+field(1000+k), uint64(fields[c[0]]), uint64(fields[c[1]]))))
 	}
-	return hashes
 }
 
 const (
@@ -141,12 +146,15 @@ func (e *Ensemble) restartSlopes() error {
 	cfg := DefaultCalibration()
 	cfg.Clicks, cfg.HalfLife = 10, 20_000
 	for i, v := range slopePriors {
+		if len(e.slopes) == i {
+			e.slopes = append(e.slopes, slope{by: v.by, trust: v.trust})
+		}
+		if i == 0 {
+			continue
+		}
 		c, err := NewCalibrator(cfg)
 		if err != nil {
 			return err
-		}
-		if len(e.slopes) == i {
-			e.slopes = append(e.slopes, slope{by: v.by, trust: v.trust})
 		}
 		e.slopes[i].calib = c
 	}
@@ -163,7 +171,7 @@ func (e *Ensemble) encode(rows *Rows, progress func(string, float64)) (*encoding
 	e.base = logit(clampProbability(e.enc.started))
 
 	progress("encoding", 0.05)
-	s := new(encodings)
+	s := &encodings{enc: e.enc}
 	n := rows.Len()
 	kept := 0
 	for i := range n {
@@ -181,7 +189,8 @@ func (e *Ensemble) encode(rows *Rows, progress func(string, float64)) (*encoding
 		}
 		e.enc.end(rows.labels[i])
 	}
-	return s, rows.labels[n-kept:]
+	s.first = n - kept
+	return s, rows.labels[s.first:]
 }
 
 func (m *member) fit(s *encodings, from, to int, labels []bool, crosses [][2]int, more func(f *forest) bool) {
@@ -297,7 +306,7 @@ func (e *Ensemble) combine(logits []float64) {
 // refitRows is how many rows there are between fits of a curve.
 const refitRows = 500
 
-var slopePriors = []struct{ by, trust float64 }{{1, 0.8}, {0.6, 0.1}, {0.25, 0.05}, {0, 0.05}}
+var slopePriors = []struct{ by, trust float64 }{{1, 0.5}, {1, 0.15}, {0.6, 0.15}, {0.25, 0.1}, {0, 0.1}}
 
 // slopeShared is what the slopes give back to one another with each row.
 const slopeShared = 1e-4
@@ -305,11 +314,26 @@ const slopeShared = 1e-4
 // flat is the score as a slope of by takes it.
 func (e *Ensemble) flat(by float64) float64 { return sigmoid(e.base + by*(e.score-e.base)) }
 
+func (v *slope) predict(p float64) float64 {
+	if v.calib == nil {
+		return clampProbability(p)
+	}
+	return v.calib.Predict(0, p)
+}
+
+// learn returns what predict would have.
+func (v *slope) learn(p float64, label bool) float64 {
+	if v.calib == nil {
+		return clampProbability(p)
+	}
+	return v.calib.Learn(0, p, label)
+}
+
 func (e *Ensemble) probability() float64 {
 	sum := 0.0
 	for i := range e.slopes {
 		v := &e.slopes[i]
-		sum += v.trust * v.calib.Predict(0, e.flat(v.by))
+		sum += v.trust * v.predict(e.flat(v.by))
 	}
 	return clampProbability(sum)
 }
@@ -319,9 +343,9 @@ func (e *Ensemble) learnStack(label bool) {
 	total := 0.0
 	for i := range e.slopes {
 		v := &e.slopes[i]
-		v.trust *= math.Exp(-logLoss(v.calib.Learn(0, e.flat(v.by), label), label))
+		v.trust *= math.Exp(-logLoss(v.learn(e.flat(v.by), label), label))
 		total += v.trust
-		if e.learned%refitRows == 0 {
+		if v.calib != nil && e.learned%refitRows == 0 {
 			v.calib.Refit()
 		}
 	}
@@ -344,26 +368,22 @@ func (e *Ensemble) Predict(values [][]byte) (float64, error) {
 	}
 	e.cells = e.enc.rows.appendCells(e.cells[:0], values)
 	e.enc.begin(e.cells)
-	x := e.row()
+	x := &e.row
+	x.setHashes(e.enc.Hashes, e.enc, e.cells, e.crosses)
+	x.rates, x.numbers = e.enc.Rates, e.enc.Numbers
 	e.logits = e.logits[:0]
 	for i := range e.members {
-		e.logits = append(e.logits, e.members[i].logit(&x))
+		e.logits = append(e.logits, e.members[i].logit(x))
 	}
 	e.combine(e.logits)
 	return e.probability(), nil
 }
 
-func (e *Ensemble) row() encoded {
-	e.hashes = appendCrosses(append(e.hashes[:0], e.enc.Hashes...), e.crosses)
-	return encoded{hashes: e.hashes, fields: len(e.enc.Hashes), rates: e.enc.Rates, numbers: e.enc.Numbers}
-}
-
 // Learn takes in the label of the row that was predicted last.
 func (e *Ensemble) Learn(label bool) {
-	x := e.row()
 	for i := range e.members {
 		if m := &e.members[i]; m.learn != nil {
-			m.learn(&x, label)
+			m.learn(&e.row, label)
 		}
 	}
 	e.learnStack(label)
@@ -395,7 +415,7 @@ func (e *Ensemble) newMembers(s *encodings) ([]member, error) {
 			if crossed {
 				return x.hashes
 			}
-			return x.hashes[:x.fields]
+			return x.hashes[:x.plain]
 		}
 		members = append(members, member{
 			name: name, passes: passes,

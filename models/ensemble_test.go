@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -128,6 +130,40 @@ func TestColumnsAreRead(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s of %q is read as %v, want %v", tt.name, tt.values, got, tt.want)
 		}
+	}
+}
+
+// Clicks that depend on one of many tags are told by it, in whatever company.
+func TestListsAreTakenApart(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	a := &analog{names: []string{"tags"}, train: 2500}
+	for range 4000 {
+		row, rate := "t0", -3.5
+		for i := 1; i < 25; i++ {
+			if r.IntN(4) == 0 {
+				row += "|t" + strconv.Itoa(i)
+				if i%6 == 0 {
+					rate += 1.5
+				}
+			}
+		}
+		a.add(r, rate, row)
+	}
+	o := a.run(t)
+	if m := o.all.Metrics(); m.AUC < 0.68 {
+		t.Errorf("AUC %.3f, of the truth %.3f", m.AUC, o.truth.Metrics().AUC)
+	}
+	rows, err := NewRows([]string{"agent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []string{"windows_ie", "mac os", "one,two", "three"} {
+		if err := rows.Add(bytesOf([]string{v}), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if by := rows.columns[0].separator(); by != 0 {
+		t.Errorf("values that share no parts are split by %q", by)
 	}
 }
 
