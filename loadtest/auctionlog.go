@@ -89,10 +89,13 @@ func (m *AuctionMarket) Make() *AuctionLog {
 	for slot, w := range weights {
 		due += w / sum * float64(m.Rows)
 		n := int(math.Round(due)) - l.Len()
+		if m.Days > 1 { // prices come back to what is usual
+			walk *= 0.98
+		}
 		walk += 0.05 * r.NormFloat64()
 		drift := 0.25*math.Sin(2*math.Pi*float64(slot)/96+phase) + walk
 		for p := range sellers {
-			sellers[p].walk += 0.04 * r.NormFloat64()
+			sellers[p].walk = 0.98*sellers[p].walk + 0.04*r.NormFloat64()
 		}
 		for i := range n {
 			at := start + int64((float64(slot)+(float64(i)+r.Float64())/float64(n))*float64(replaySlot))

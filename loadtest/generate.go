@@ -19,7 +19,8 @@ type Generate struct {
 	Count     int      // of requests, line items or auctions; of users, 0 for all
 	Seed      uint64   // of the market: people, publishers, requests
 	Users     int      // people in the market; 0: a million
-	Exchanges []string // requests: who sends them; empty: generic
+	Exchanges []string // requests: who sends them; empty: generic. Auctions: where they are, with floors; empty: nowhere in particular
+	Days      int      // auctions: of how many days; zero: one
 	Segment   string   // users: only those of this one
 	ID        MemberID // users: which identifier; empty: device
 
@@ -38,6 +39,12 @@ func (g *Generate) Validate() error {
 	}
 	if g.Kind == "auctions" && g.Count > maxAuctions {
 		errs = append(errs, fmt.Errorf("count: want at most %d auctions", maxAuctions))
+	}
+	if g.Days < 0 || g.Days > 366 {
+		errs = append(errs, errors.New("days: want 1 to 366"))
+	}
+	if len(g.Exchanges) > maxLogExchanges {
+		errs = append(errs, fmt.Errorf("exchanges: want at most %d", maxLogExchanges))
 	}
 	if g.Users < 0 {
 		errs = append(errs, errors.New("users: must not be negative"))
@@ -80,7 +87,7 @@ func (g *Generate) Write(w io.Writer) (int, error) {
 	case "users":
 		n, err = run.users(out)
 	case "auctions":
-		n, err = (&AuctionMarket{Rows: run.Count, Seed: run.Seed}).Make().Write(out)
+		n, err = (&AuctionMarket{Rows: run.Count, Seed: run.Seed, Days: run.Days, Exchanges: run.Exchanges}).Make().Write(out)
 	default:
 		n, err = run.Count, WriteLineItems(out, LineItemsConfig{Seed: run.Seed, Count: run.Count, Progress: run.Progress})
 	}

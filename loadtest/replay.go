@@ -226,6 +226,12 @@ func (r *replaying) prepare() error {
 		return err
 	}
 	r.result.HoldSeconds = hold.Seconds()
+	// Without a profile nobody knows what share of the traffic comes when, but
+	// for rows that have got their times from us.
+	shares, follow := r.Profile, len(r.Profile) == 0
+	if follow && l.Timeless {
+		shares = []float64{1}
+	}
 	r.bidders = make([]replayBidder, max(1, r.Bidders))
 	r.alive = r.bidders
 	for i := range r.bidders {
@@ -244,7 +250,8 @@ func (r *replaying) prepare() error {
 			return err
 		}
 		if err := p.Forecast(r.item.Budgets[0].Account, pacing.Forecast{
-			From: from, Until: until, Opportunities: r.Forecast, Shares: r.Profile, Multiplier: min(1, multiplier),
+			From: from, Until: until, Opportunities: r.Forecast, Shares: shares, Multiplier: min(1, multiplier),
+			Stream: follow,
 		}); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package loadtest
 import (
 	"bufio"
 	"bytes"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -179,6 +180,63 @@ func TestReplayNeverBidsMoreThanAClickIsWorth(t *testing.T) {
 	}
 }
 
+// First-price bids that are shaded bring a surplus; unshaded ones bring none.
+func TestReplayShadesFirstPriceBids(t *testing.T) {
+	l := (&AuctionMarket{Rows: 30_000, Seed: 41, Days: 2, Exchanges: []string{"a", "b", "c"}}).Make()
+	clicks := 0.0
+	for _, p := range l.PCTR {
+		clicks += p
+	}
+	base := Replay{Log: l, Budget: 1e12, Auction: AuctionFirst, Pacing: "asap", Value: supply(l) / clicks, Seed: 1}
+	shares := map[string]float64{}
+	for name, change := range map[string]func(*Replay){
+		"price": func(*Replay) {}, "win-loss": func(r *Replay) { r.Feedback = FeedbackWinLoss },
+		"late":    func(r *Replay) { r.Late = 200 },
+		"control": func(r *Replay) { r.Control = 0.5 }, "unshaded": func(r *Replay) { r.Unshaded = true },
+	} {
+		r := base
+		change(&r)
+		res := replayed(t, r)
+		shares[name] = res.Surplus.Share
+		t.Logf("%s: %.4f of the clairvoyant, %.4f saved", name, res.Share, res.Savings)
+		if res.ControlSurplus != 0 || res.Overspend > 0 {
+			t.Errorf("%s: control %v, overspent %v", name, res.ControlSurplus, res.Overspend)
+		}
+	}
+	switch {
+	case shares["price"] < 0.68, shares["late"] < 0.97*shares["price"], shares["win-loss"] < 0.92*shares["price"]:
+		t.Errorf("shares = %v", shares)
+	case math.Abs(shares["unshaded"]) > 1e-6, math.Abs(shares["control"]/shares["price"]-0.5) > 0.06:
+		t.Errorf("without shading, and half of it: shares = %v", shares)
+	}
+}
+
+// Nobody knows how much traffic comes when, and the multiplier begins wrong.
+func TestReplayFollowsTheTraffic(t *testing.T) {
+	even := AuctionMarket{Rows: 50_000, Seed: 101, Even: true}
+	for _, tt := range []struct {
+		name   string
+		market AuctionMarket
+		best   float64
+	}{
+		{"the same at any time", even, 0.985},
+		{"a day", AuctionMarket{Rows: 50_000, Seed: 101}, 0.97},
+		{"a day of equals", AuctionMarket{Rows: 20_000, Seed: 102, Equal: true}, 0.97},
+		{"three days, click rates alike", AuctionMarket{Rows: 50_000, Seed: 103, Days: 3, Flat: true}, 0.96},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := tt.market.Make()
+			for _, multiplier := range []float64{0.2, 5} {
+				res := replayed(t, Replay{Log: l, Budget: supply(l) / 4, Auction: AuctionSecond, Multiplier: multiplier, Seed: 1})
+				if res.OracleShare < tt.best || res.Overspend > 0 {
+					t.Errorf("multiplier %v: %.4f of the oracle, want %v; overspent %v", multiplier, res.OracleShare, tt.best, res.Overspend)
+				}
+			}
+		})
+	}
+}
+
 func TestReplayRepeats(t *testing.T) {
 	l := (&AuctionMarket{Rows: 5000, Seed: 3}).Make()
 	r := Replay{Log: l, Budget: supply(l) / 4, Auction: AuctionSecond, Seed: 9}
@@ -200,6 +258,8 @@ func TestReplayRefusesBadSettings(t *testing.T) {
 		"bidders":          {Log: l, Budget: 1, Auction: AuctionFirst, Bidders: 1001},
 		"late":             {Log: l, Budget: 1, Auction: AuctionFirst, Late: -1},
 		"losses":           {Log: l, Budget: 1, Auction: AuctionFirst, Losses: "some"},
+		"feedback":         {Log: l, Budget: 1, Auction: AuctionFirst, Feedback: "all"},
+		"control":          {Log: l, Budget: 1, Auction: AuctionFirst, Control: 1},
 		"drop":             {Log: l, Budget: 1, Auction: AuctionFirst, Drop: 0.5},
 		"say how long":     {Log: twoDays, Budget: 1, Auction: AuctionFirst, Late: 1},
 		"delay":            {Log: l, Budget: 1, Auction: AuctionFirst, Delay: -1},
@@ -269,7 +329,7 @@ func TestReadAuctionLogNamesTheLine(t *testing.T) {
 }
 
 func TestAuctionLogsAreReadAsWritten(t *testing.T) {
-	made := (&AuctionMarket{Rows: 3000, Seed: 5, Floors: true, Bursts: true}).Make()
+	made := (&AuctionMarket{Rows: 3000, Seed: 5, Exchanges: []string{"x", "y"}, Bursts: true}).Make()
 	var buf bytes.Buffer
 	w := bufio.NewWriter(&buf)
 	if n, err := made.Write(w); err != nil || n != 3000 || w.Flush() != nil {
@@ -280,7 +340,8 @@ func TestAuctionLogsAreReadAsWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range made.Len() {
-		same := made.Price[i] == read.Price[i] && made.Floor[i] == read.Floor[i] && made.Click[i] == read.Click[i]
+		same := made.Price[i] == read.Price[i] && made.Floor[i] == read.Floor[i] && made.Click[i] == read.Click[i] &&
+			made.Exchanges[made.Exchange[i]-1] == read.Exchanges[read.Exchange[i]-1]
 		if d := made.Time[i] - read.Time[i]; !same || d < 0 || d >= int64(time.Millisecond) {
 			t.Fatalf("row %d differs", i)
 		}

@@ -89,7 +89,6 @@ type Shader struct {
 	live          atomic.Pointer[shadeTables]
 
 	curves   map[curveKey]*curve
-	order    []curveKey // of curves, as they came
 	drifts   map[curveKey]*curve
 	leaves   map[curveKey]*leaf
 	formats  map[curveKey]*format

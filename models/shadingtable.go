@@ -41,10 +41,10 @@ func (l *leaf) winRate(worth, price rtb.Money) float64 {
 const (
 	refresh = 0.04 // a curve is estimated anew when so much of it is new
 
-	// Before anything is known a bid is lowered by some 30 %.
+	// Before anything is known a bid is lowered by some 30 %: what wins is taken
+	// to be log-logistic, of the fourth power.
 	priorTrust  = 20.0 // auctions
 	priorCentre = 0.75 // of its worth: a bid that wins every other auction
-	priorSlope  = 4.0
 	mostShift   = 3.0  // of a logit, by worth or of late
 	driftTrust  = 10.0 // times as much as other curves: chance must not look like drift
 )
@@ -210,18 +210,24 @@ func (s *Shader) leaf(rates *[priceBins]float32, f *format, floor int, known flo
 		first = floor + floorBins - 1
 	}
 	var wins [priceBins]float64
+	plain := -1.0 // the last of wins, when they are those without a shift
 	for class := range worthBins {
 		if class*classBins+classBins <= floor {
 			continue
 		}
-		shift, high := shifts[class], 0.0
-		for i := first; i < priceBins; i++ {
-			x := float64(l.logits[i])
-			if shift != nil {
-				x += float64(shift[i])
+		// Most classes are never seen and share one curve.
+		if shift, high := shifts[class], 0.0; shift != nil || plain != wins[priceBins-1] {
+			for i := first; i < priceBins; i++ {
+				x := float64(l.logits[i])
+				if shift != nil {
+					x += float64(shift[i])
+				}
+				high = max(high, logistic(x))
+				wins[i] = high
 			}
-			high = max(high, logistic(x))
-			wins[i] = high
+			if plain = -1; shift == nil {
+				plain = high
+			}
 		}
 		for step := class * classBins / stepBins; step < (class+1)*classBins/stepBins; step++ {
 			worth := (binEdge(step*stepBins) + binEdge((step+1)*stepBins)) / 2
@@ -231,12 +237,14 @@ func (s *Shader) leaf(rates *[priceBins]float32, f *format, floor int, known flo
 				if i == first && floor > 0 {
 					price = binEdge(floor)
 				}
-				if price >= worth {
+				if worth-price <= best {
 					break
 				}
 				w := wins[i]
 				if prior > 1e-3 {
-					w = (1-prior)*w + prior*logistic(priorSlope*math.Log(price/(priorCentre*worth)))
+					x := price / (priorCentre * worth)
+					x *= x
+					w = (1-prior)*w + prior*(1-1/(1+x*x))
 				}
 				if gain := (worth - price) * w; gain > best {
 					best, at = gain, i

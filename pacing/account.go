@@ -128,6 +128,7 @@ func (a *account) settle(live, open bool, epoch, cost, charge int64, age float64
 		cost = 0
 	}
 	a.paid += charge
+	a.stream.edge(cost, charge)
 	a.charged += charge
 	a.committed.Add(charge - cost)
 }
@@ -288,7 +289,7 @@ func (a *account) limits(now float64) {
 	}
 	hard = min(hard, leased)
 	even, ahead := hard, hard
-	if a.planned {
+	if a.planned && !a.stream.on {
 		// Of what is held, only the part that will be paid counts as spend.
 		// What the plan leaves is shared with those who bid beside us.
 		own := a.own()

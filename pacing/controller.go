@@ -61,6 +61,8 @@ type steering struct {
 	hourSum, hourTime float64
 
 	history *history
+	stream  stream
+	came    float64 // opportunities between the two last Steps
 }
 
 // payShare is the part of what is held that will be spent: all of it, until
@@ -92,6 +94,7 @@ func (a *account) observe(now int64, dt float64) {
 	a.seen += a.opportunities
 	a.hourSum += a.opportunities
 	a.hourTime += dt
+	a.came = a.opportunities
 	a.asked, a.offered, a.opportunities = 0, 0, 0
 	if now >= a.hourEnd {
 		a.closeHour(now)
@@ -105,6 +108,9 @@ func (a *account) closeHour(now int64) {
 			a.profile = new(profile)
 		}
 		a.profile.learn(a.hour, a.hourSum/a.hourTime)
+	}
+	if a.hourEnd != 0 && a.stream.on {
+		a.stream.note(a.hour, a.hourSum, a.hourTime)
 	}
 	a.hour, a.hourEnd = hourOfWeek(now, a.terms.location), nextHour(now, a.terms.location)
 	a.hourSum, a.hourTime = 0, 0
@@ -129,6 +135,11 @@ func (a *account) steer(now, dt float64) {
 	if !a.planned {
 		a.rates = [3]float64{1, 1, 1}
 		a.duals = [3]dual{}
+		return
+	}
+	if a.stream.on {
+		a.stream.course(a, now, a.came, open)
+		a.note(now)
 		return
 	}
 	today := expected - float64(a.before)

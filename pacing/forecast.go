@@ -16,6 +16,11 @@ type Forecast struct {
 	Opportunities float64   // in that time; zero when unknown
 	Shares        []float64 // of them in equal stretches of that time; empty when unknown
 
+	// Stream lets spend follow the traffic as it comes, rather than a plan by
+	// the clock: for when the shares are not known and the most is to be bought
+	// by the end, whenever that is.
+	Stream bool
+
 	// Multiplier is what the line items begin with; zero leaves it as it is.
 	Multiplier float64
 }
@@ -61,6 +66,7 @@ func (p *Pacer) Forecast(id rtb.AccountID, f Forecast) error {
 		return fmt.Errorf("forecast: %s: no such account", id)
 	}
 	a.forecast = &outlook{from: f.From.Unix(), until: f.Until.Unix(), total: f.Opportunities}
+	a.stream = stream{on: f.Stream}
 	if len(f.Shares) > 0 {
 		sums, sum := make([]float64, len(f.Shares)+1), 0.0
 		for i, share := range f.Shares {

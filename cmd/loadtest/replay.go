@@ -28,9 +28,12 @@ what that came to beside an oracle that knew all prices. The first row of the CS
 others) and pctr, and as it likes time, click, exchange and floor. Prices, floors, --budget, --value and --max-cpc are in one unit, of one impression.
 Times are unix seconds or milliseconds, RFC 3339 or yyyyMMddHHmmssSSS; rows without a time are spread evenly over a day.
 
-The plan spends along --profile, or evenly over the time of the log, which is widened to whole quarters of an hour. The maximum
-deviation is from that plan, whatever the traffic does, so without a profile money goes to the dear hours and the oracle, who has no
-plan, is further ahead. "loadtest exchange --profile-out" writes such a file.
+The plan spends along --profile, over the time of the log, which is widened to whole quarters of an hour. "loadtest exchange
+--profile-out" writes such a file. Without one, --pacing even follows the traffic as it comes, so that it buys the most by the end, and the
+maximum deviation, which is from spending evenly in time, says little; --profile with the one line "1" keeps to that plan.
+
+With --auction first bids are shaded by what past auctions of the log say: where, at which floor, and what the bidder hears of them
+(--feedback). With a --value the surplus is printed beside that of one who knows all prices, and that of a control which bids all values as they are.
 
 With --bidders several share the budget, each with leases of its own from the same accounts. Of wins told --late, or never of losses, the bidders
 only know what they hold; no more than the budget is ever spent, as long as bids hold their price until the notice comes. --pacing asap wants a --value:
@@ -38,6 +41,7 @@ without one it bids a hundred times what the first rows suggest.`,
 		Example: `  loadtest generate --kind auctions --count 200000 --out auctions.csv
   loadtest replay --in auctions.csv --budget 3500000 --forecast 200000
   loadtest replay --in auctions.csv --budget 3500000 --auction first --profile shares.txt --json
+  loadtest replay --in first.csv --budget 1e12 --pacing asap --auction first --value 80000 --feedback win-loss
   loadtest replay --in auctions.csv --budget 3500000 --forecast 200000 --bidders 8 --late 10000 --drop 0.5`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
