@@ -33,7 +33,7 @@ fuzz: ## fuzz every parser of outside bytes for FUZZTIME each
 		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; done || exit 1; done
 
 bench: build ## time each stage of a bid, then the whole bid against a fasthttp echo
-	go test -run '^$$' -bench 'Decode|AppendResponse|Match$$|Predict|Score|Take|AppendToken|Bid$$' -benchtime 200ms \
+	go test -run '^$$' -bench 'Decode|AppendResponse|Match$$|Predict|Score|Take|AppendToken|Bid$$|FTRL|Shade$$|CalibrationApply|Draw$$|Assign' -benchtime 200ms \
 		./bidder/... ./targeting ./models ./pacing ./events
 	./bin/loadtest bench --bidwell ./bin/bidwell
 

@@ -38,11 +38,10 @@ func newCourse(cfg LearnerConfig, settings []FTRLConfig, known *Logistic, keep f
 }
 
 // learn takes in one example and returns what it was predicted, not corrected.
-// It counts as so many as weight says.
-func (c *course) learn(hashes []uint32, label bool, weight float64) float64 {
+func (c *course) learn(hashes []uint32, label bool) float64 {
 	p := 0.0
 	for i, f := range c.learners {
-		q := f.Learn(hashes, label, weight)
+		q := f.Learn(hashes, label, 1)
 		if i == c.best {
 			p = q
 		}
@@ -60,7 +59,7 @@ func (c *course) learn(hashes []uint32, label bool, weight float64) float64 {
 	return p
 }
 
-// correct has the corrections learn of a prediction.
+// correct has the corrections learn of a prediction that stands for so many.
 func (c *course) correct(campaign uint32, p float64, label bool, weight float64) {
 	c.score.Add(c.calibrator.LearnWeighted(campaign, p, label, weight), label)
 }

@@ -42,7 +42,7 @@ func DefaultFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.1, Beta: 1, L1: 1, L2
 func RareFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.3, Beta: 1, L1: 0, L2: 0.1, Rate: 0.005} }
 
 // SteadyFTRL suits rates that change slowly, however rare.
-func SteadyFTRL() FTRLConfig { return FTRLConfig{Alpha: 1, Beta: 10, Steady: true, Rate: 0.005} }
+func SteadyFTRL() FTRLConfig { return FTRLConfig{Alpha: 1, Beta: 40, Steady: true, Rate: 0.005} }
 
 // Validate reports every setting that is wrong.
 func (c FTRLConfig) Validate() error {
@@ -251,11 +251,13 @@ func (f *FTRL) draw() bool {
 // biasWeight is what the bias has learned beyond the base. It is free of L1:
 // there always is a mean.
 func (f *FTRL) biasWeight() float64 {
-	pace := f.biasN
-	if !f.cfg.Steady {
+	beta, pace := f.cfg.Beta, f.biasN
+	if f.cfg.Steady {
+		beta = min(beta, 1) // the mean may be far from what was known, the features but a little each
+	} else {
 		pace = math.Sqrt(pace)
 	}
-	return -f.biasZ / ((f.cfg.Beta+pace)/f.cfg.Alpha + f.cfg.L2)
+	return -f.biasZ / ((beta+pace)/f.cfg.Alpha + f.cfg.L2)
 }
 
 // Logit is the score of an example, of which the sigmoid is the prediction.

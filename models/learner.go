@@ -267,7 +267,7 @@ func (l *Learner) click(e *rtb.Event) {
 	lesson := *shown
 	lesson.Time = l.now
 	l.hashes = lesson.Features.Append(l.hashes[:0])
-	l.conversions.learn(l.hashes, false, 1)
+	l.conversions.learn(l.hashes, false)
 	l.lags.click(&lesson)
 	if _, crowded := l.clicked.push(lesson); crowded {
 		l.stats.Crowded++
@@ -287,7 +287,7 @@ func (l *Learner) learnClick(lesson *Lesson) {
 		l.Creatives.Labelled(lesson, lesson.Clicked)
 	}
 	weight := l.weight(lesson)
-	p := l.clicks.learn(l.hashes, lesson.Clicked, weight)
+	p := l.clicks.learn(l.hashes, lesson.Clicked)
 	l.clicks.correct(uint32(lesson.Campaign), p, lesson.Clicked, weight)
 }
 
@@ -303,10 +303,12 @@ func (l *Learner) winRate(e *rtb.Event) float32 {
 // mostWeight is how much more than the mean an impression may count.
 const mostWeight = 4
 
-// weight is for how many impressions on offer one stands that was won. Those
-// that were believed to be worth too much are won too often: learned from as
-// they come, all that is bid on would seem worth too little (inverse propensity
-// weighting, Horvitz and Thompson 1952). The mean weight is one.
+// weight is for how many impressions on offer one stands that was won, to the
+// corrections. Those that were believed to be worth too much are won too often:
+// counted as they come, all that is bid on would seem worth too little (inverse
+// propensity weighting, Horvitz and Thompson 1952). The mean weight is one. The
+// models learn without: they know more from many examples than from few that
+// weigh more.
 func (l *Learner) weight(lesson *Lesson) float64 {
 	const life = 5000 // impressions
 	inverse := 1 / max(0.05, float64(lesson.WinRate))
@@ -328,7 +330,7 @@ func (l *Learner) convert(e *rtb.Event) {
 	}
 	l.stats.Conversions++
 	l.hashes = lesson.Features.Append(l.hashes[:0])
-	l.conversions.learn(l.hashes, true, 1)
+	l.conversions.learn(l.hashes, true)
 	l.lags.convert(&lesson, l.now-lesson.Time)
 }
 

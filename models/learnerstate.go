@@ -12,7 +12,7 @@ import (
 
 const (
 	learnerName    = "bidwell learner\n"
-	learnerVersion = 2
+	learnerVersion = 3
 	mostCampaigns  = 1 << 22
 )
 
@@ -75,6 +75,7 @@ func (l *Learner) walk(s *state) {
 	}, cmp.Compare[rtb.CampaignID])
 	l.lags.walk(s)
 	l.walkCreatives(s)
+	l.walkShader(s)
 }
 
 // walkCreatives carries what is known of creatives. A learner that has none
@@ -87,6 +88,18 @@ func (l *Learner) walkCreatives(s *state) {
 	if s.part(&known, maxCreatives); s.reading && !s.failed && len(known) > 0 {
 		l.Creatives = NewCreatives()
 		s.failed = l.Creatives.UnmarshalBinary(known) != nil
+	}
+}
+
+// walkShader does the same for the shader.
+func (l *Learner) walkShader(s *state) {
+	var known []byte
+	if !s.reading && l.Shader != nil {
+		known = l.Shader.Append(nil)
+	}
+	if s.part(&known, maxFile); s.reading && !s.failed && len(known) > 0 {
+		shader, err := RestoreShader(DefaultShaderConfig(), known)
+		l.Shader, s.failed = shader, err != nil
 	}
 }
 

@@ -69,11 +69,13 @@ func (s *server) openLearning(ctx context.Context) error {
 			return fmt.Errorf("learn: %w", err)
 		}
 	}
-	l.learner.Shader = s.bidder.Shader
+	if l.learner.Shader == nil {
+		l.learner.Shader = s.bidder.Shader
+	}
 	if l.learner.Creatives == nil {
 		l.learner.Creatives = s.bidder.Creatives
 	}
-	s.bidder.Creatives = l.learner.Creatives // nobody bids yet
+	s.bidder.Shader, s.bidder.Creatives = l.learner.Shader, l.learner.Creatives // nobody bids yet
 	l.learner.Convert = s.convert
 	l.learner.Silent = func(id rtb.ExchangeID) bool {
 		ex := s.bidder.Exchange(id)
