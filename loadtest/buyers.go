@@ -32,26 +32,35 @@ func (a *adminAPI) close() { a.http.CloseIdleConnections() }
 const maxDocument = 64 << 20
 
 func (a *adminAPI) get(ctx context.Context, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+path, nil)
+	body, err := a.read(ctx, path)
 	if err != nil {
-		return fmt.Errorf("admin: %w", err)
-	}
-	answer, err := a.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("admin: %w", err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxDocument))
-	if err != nil {
-		return fmt.Errorf("admin: %s: %w", path, err)
-	}
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("admin: %s: status %d: %s", path, answer.StatusCode, body[:min(len(body), 300)])
+		return err
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("admin: %s: %w", path, err)
 	}
 	return nil
+}
+
+// read returns the body of an answer.
+func (a *adminAPI) read(ctx context.Context, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	answer, err := a.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxDocument))
+	if err != nil {
+		return nil, fmt.Errorf("admin: %s: %w", path, err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("admin: %s: status %d: %s", path, answer.StatusCode, body[:min(len(body), 300)])
+	}
+	return body, nil
 }
 
 // listAll reads every page of a kind of document.

@@ -47,6 +47,7 @@ func (x *exchangeRun) score(ctx context.Context, took time.Duration) (*Scorecard
 	card.Truth, card.Frequency, card.Oracle = x.books.truth(), x.books.frequency(), x.oracle.truth()
 	if x.surplus != nil {
 		x.surplus.truth(card)
+		card.Surplus.readReasons(ctx, x.admin)
 	}
 	if x.watch == nil {
 		return card, nil

@@ -2,6 +2,8 @@ package loadtest
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
 
 	"bidwell/rtb"
@@ -213,6 +215,10 @@ type SurplusTruth struct {
 	SecondPrice *SurplusShare `json:"second_price,omitempty"`
 	LeftOut     int           `json:"left_out"`     // impressions with a deal
 	UnknownBids int           `json:"unknown_bids"` // of line items that the documents do not have
+
+	// Reasons are why there was no bid, by the bidder's own count since its
+	// start; empty where it does not say.
+	Reasons map[string]int `json:"no_bid_reasons,omitempty"`
 }
 
 // SurplusShare is a surplus against those of the oracle and of who knows all
@@ -287,6 +293,24 @@ func (k *surplus) truth(card *Scorecard) {
 	card.Surplus = t
 }
 
+// readReasons reads the bidder's counters. One that has none says nothing.
+func (t *SurplusTruth) readReasons(ctx context.Context, a *adminAPI) {
+	text, err := a.read(ctx, "/metrics")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(line, `bidwell_no_bids_total{reason="`)
+		reason, count, closed := strings.Cut(rest, `"} `)
+		if n, err := strconv.Atoi(strings.TrimSpace(count)); ok && closed && err == nil && n > 0 {
+			if t.Reasons == nil {
+				t.Reasons = map[string]int{}
+			}
+			t.Reasons[reason] = n
+		}
+	}
+}
+
 // writeText writes it for people.
 func (t *SurplusTruth) writeText(p *printer) {
 	t.line(p, "surplus", &t.SurplusShare)
@@ -299,6 +323,7 @@ func (t *SurplusTruth) writeText(p *printer) {
 		}
 	}
 	p.linef("surplus      the oracle knows all prices and all of every person; knowable is what requests tell of clicks, and all prices")
+	p.counts("no bid", t.Reasons)
 	if t.LeftOut > 0 || t.UnknownBids > 0 {
 		p.linef("surplus      left out: %d impressions with a deal; %d bids of line items without documents", t.LeftOut, t.UnknownBids)
 	}

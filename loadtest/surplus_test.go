@@ -58,6 +58,7 @@ func (shop *testShop) start(t *testing.T) string {
 	answer("/v1/exchanges", `{"items":[]}`)
 	answer("/v1/discrepancies", `{"rows":[]}`)
 	answer("/v1/line-items/{id}/pacing", `{}`)
+	answer("/metrics", "bidwell_bids_total{exchange=\"generic\"} 7\nbidwell_no_bids_total{reason=\"below-floor\"} 12\nbidwell_no_bids_total{reason=\"paced-out\"} 0\n")
 	answer("/v1/shading", `{"shaded":{"bids":90,"wins":30,"spend":"0.20","worth":"0.50","surplus":"0.30"},
 		"control":{"bids":10,"wins":5,"spend":"0.08","worth":"0.08","surplus":"0.00"},"saved":{"estimate":0.6,"low":0.5,"high":0.7}}`)
 	var creatives, names [2][]string
@@ -254,7 +255,7 @@ func TestSurplusOfTheTruth(t *testing.T) {
 	if err := limits.Check(card); err != nil {
 		t.Error(err)
 	}
-	for _, want := range []string{"surplus      " + s.Bidder + " of the oracle's " + s.Oracle, "calibration  1.0000 over", "calibration  tenth 10"} {
+	for _, want := range []string{"no bid       below-floor: 12\n", "surplus      " + s.Bidder + " of the oracle's " + s.Oracle, "calibration  1.0000 over", "calibration  tenth 10"} {
 		if text := card.String(); !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}

@@ -28,12 +28,13 @@ func TestLearn(t *testing.T) {
 		t.Fatal(err)
 	}
 	limits := loadtest.DefaultExchangeLimits()
-	// Far from what a day reaches: there are some forty clicks.
-	limits.MinSurplus, limits.MinLastSurplus, limits.CalibrationWithin = .7, .7, .5
+	// Far from what a day reaches: there are some forty clicks. The first third is
+	// over in half a second, and may be before its money is leased.
+	limits.MinLastSurplus, limits.CalibrationWithin = .7, .5
 	if err := limits.Check(card); err != nil {
 		t.Errorf("%v\n%s", err, card)
 	}
-	if s := card.Surplus; s.UnknownBids > 0 || s.LeftOut > 0 || s.Unanswered > .05 || s.ShareOfKnowable < s.Share || s.SecondPrice == nil || s.FirstPrice != nil {
+	if s := card.Surplus; s.UnknownBids > 0 || s.LeftOut > 0 || s.ShareOfKnowable < s.Share || s.SecondPrice == nil || s.FirstPrice != nil {
 		t.Errorf("surplus %+v\n%s", s, card)
 	}
 }
