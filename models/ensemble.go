@@ -42,6 +42,7 @@ type Ensemble struct {
 // any other only adds noise.
 type slope struct {
 	by, trust float64
+	first     float64     // its trust before the first row
 	calib     *Calibrator // nil for none
 }
 
@@ -147,7 +148,11 @@ func (e *Ensemble) restartSlopes() error {
 	cfg.Clicks, cfg.HalfLife = 10, 20_000
 	for i, v := range slopePriors {
 		if len(e.slopes) == i {
-			e.slopes = append(e.slopes, slope{by: v.by, trust: v.trust})
+			trust := v.trust
+			if e.enc.started < rareLabels {
+				trust = v.rare
+			}
+			e.slopes = append(e.slopes, slope{by: v.by, trust: trust, first: trust})
 		}
 		if i == 0 {
 			continue
@@ -306,7 +311,13 @@ func (e *Ensemble) combine(logits []float64) {
 // refitRows is how many rows there are between fits of a curve.
 const refitRows = 500
 
-var slopePriors = []struct{ by, trust float64 }{{1, 0.5}, {1, 0.15}, {0.6, 0.15}, {0.25, 0.1}, {0, 0.1}}
+// slopePriors have other trusts where labels are rare: there the mean is what
+// is known least.
+var slopePriors = []struct{ by, trust, rare float64 }{
+	{1, 0.5, 0.1}, {1, 0.15, 0.55}, {0.6, 0.15, 0.15}, {0.25, 0.1, 0.1}, {0, 0.1, 0.1},
+}
+
+const rareLabels = 0.02
 
 // slopeShared is what the slopes give back to one another with each row.
 const slopeShared = 1e-4
@@ -351,7 +362,7 @@ func (e *Ensemble) learnStack(label bool) {
 	}
 	for i := range e.slopes {
 		v := &e.slopes[i]
-		v.trust = (1-slopeShared)*v.trust/total + slopeShared*slopePriors[i].trust
+		v.trust = (1-slopeShared)*v.trust/total + slopeShared*v.first
 	}
 	// The base is part of the score that the stack does not see.
 	e.stack.learnOffset(e.inputs, e.base, label)
