@@ -44,6 +44,10 @@ func RareFTRL() FTRLConfig { return FTRLConfig{Alpha: 0.3, Beta: 1, L1: 0, L2: 0
 // SteadyFTRL suits rates that change slowly, however rare.
 func SteadyFTRL() FTRLConfig { return FTRLConfig{Alpha: 1, Beta: 40, Steady: true, Rate: 0.005} }
 
+// scarceFTRL suits conversions, of which there are tens where there are
+// thousands of clicks: each feature may say little.
+func scarceFTRL() FTRLConfig { return FTRLConfig{Alpha: 1, Beta: 150, Steady: true, Rate: 0.005} }
+
 // Validate reports every setting that is wrong.
 func (c FTRLConfig) Validate() error {
 	var errs []error

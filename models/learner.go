@@ -41,7 +41,7 @@ func DefaultLearner() LearnerConfig {
 	return LearnerConfig{
 		Bits:           DefaultBits,
 		Clicks:         []FTRLConfig{SteadyFTRL(), DefaultFTRL()},
-		Conversions:    []FTRLConfig{SteadyFTRL()},
+		Conversions:    []FTRLConfig{scarceFTRL()},
 		ClickWait:      5 * time.Minute,
 		ConversionWait: 30 * 24 * time.Hour,
 		Keep:           1,
