@@ -59,6 +59,9 @@ const replaySlot = 15 * time.Minute
 
 const maxBidders = 1000
 
+// The pacer takes bids up to 2^43 and sums to 2^60.
+const highestBid, highestSum = 1 << 42, 1 << 57
+
 var pacings = map[string]rtb.Pacing{"": rtb.PaceEven, "even": rtb.PaceEven, "asap": rtb.PaceASAP, "ahead": rtb.PaceAhead}
 
 // Validate reports every setting that is wrong.
@@ -182,8 +185,7 @@ func (r *replaying) prepare() error {
 	for i := range l.Len() {
 		dearest = max(dearest, l.cost(i))
 	}
-	// As fine as the pacer can count: it takes bids up to 2^43 and sums to 2^60.
-	const highestBid, highestSum = 1 << 42, 1 << 57
+	// As fine as the pacer can count.
 	r.scale = 1e9
 	for r.scale > 1 && (r.Budget*r.scale > highestSum || 16*dearest*r.scale > highestBid) {
 		r.scale /= 10
@@ -204,10 +206,16 @@ func (r *replaying) prepare() error {
 	if value > highestSum {
 		return fmt.Errorf("value: %v is too much", worth)
 	}
+	// A value may be far above all prices, as long as the multiplier is low. But
+	// what bids hold is in the way of a plan, and of those who share a budget.
+	most := rtb.Money(highestBid)
+	if len(r.Profile) == 0 {
+		most = highestSum
+	}
 	r.item = rtb.LineItem{
 		ID: 1, Key: "replay", Location: time.UTC, Pacing: pacings[r.Pacing],
 		Flight: rtb.Flight{Start: from, End: until},
-		Goal:   rtb.Goal{Type: rtb.GoalCPC, Value: rtb.Money(value), Max: highestBid, MaxCPC: rtb.Money(r.MaxCPC * r.scale)},
+		Goal:   rtb.Goal{Type: rtb.GoalCPC, Value: rtb.Money(value), Max: most, MaxCPC: rtb.Money(r.MaxCPC * r.scale)},
 		Budgets: []rtb.Budget{{
 			Account: rtb.LineItemAccount(1, rtb.OfMoney), Total: rtb.Money(r.Budget * r.scale),
 		}},
@@ -387,7 +395,7 @@ func (r *replaying) auction(ctx context.Context, b *replayBidder, i int, now int
 	}
 	b.Offer(slot)
 	value := models.Value(r.item.Goal, l.PCTR[i], 0)
-	bid := rtb.Money(float64(value) * b.Multiplier(slot))
+	bid := rtb.Money(min(highestBid, float64(value)*b.Multiplier(slot)))
 	made := time.Unix(0, now)
 	var outcome models.Outcome
 	if r.shading != nil && bid > 0 {
