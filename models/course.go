@@ -9,8 +9,15 @@ type course struct {
 	losses     []float64 // log loss of each, older examples counting less
 	best       int
 	calibrator *Calibrator
-	score      Score // of the corrected predictions
+
+	// Of the corrected predictions of late, and of those before: what went bad
+	// lately must not look good for having been good for long.
+	score, before Score
+	scored        int // predictions in score
 }
+
+// scoreLife is how many predictions one score is of.
+const scoreLife = 50_000
 
 const lossLife = 20_000 // examples
 
@@ -61,7 +68,20 @@ func (c *course) learn(hashes []uint32, label bool) float64 {
 
 // correct has the corrections learn of a prediction that stands for so many.
 func (c *course) correct(campaign uint32, p float64, label bool, weight float64) {
+	if c.scored == scoreLife {
+		c.before, c.score, c.scored = c.score, Score{}, 0
+	}
+	c.scored++
 	c.score.Add(c.calibrator.LearnWeighted(campaign, p, label, weight), label)
+}
+
+// metrics are those of late: of at least a fifth of a scoreLife, once there
+// were as many.
+func (c *course) metrics() Metrics {
+	if m := c.before.Metrics(); c.scored < scoreLife/5 && m.Rows > 0 {
+		return m
+	}
+	return c.score.Metrics()
 }
 
 // model is the best of the learners.

@@ -107,7 +107,8 @@ type Learner struct {
 
 	inverse float64 // mean of the inverse chances to win
 
-	now      int64  // of the last event, Unix seconds
+	since    int64  // of the first impression, Unix seconds
+	now      int64  // of the last event
 	position uint64 // of the last batch
 	stats    LearnerStats
 	hashes   []uint32
@@ -213,6 +214,9 @@ func (l *Learner) shown(e *rtb.Event) {
 	}
 	lesson := lessonOf(e)
 	lesson.WinRate = l.winRate(e)
+	if l.since == 0 {
+		l.since = lesson.Time
+	}
 	if old, crowded := l.open.push(lesson); crowded {
 		l.stats.Crowded++
 		l.learnClick(&old)
@@ -378,6 +382,12 @@ func (l *Learner) Model() *Model {
 // Refit fits the corrections anew; do so now and then, such as once a night.
 func (l *Learner) Refit() { l.clicks.calibrator.Refit() }
 
-// Metrics are those of the predictions of clicks, each made before it was
-// learned from, corrected as bids are.
-func (l *Learner) Metrics() Metrics { return l.clicks.score.Metrics() }
+// Metrics are those of the predictions of clicks of late, each made before it
+// was learned from, corrected as bids are.
+func (l *Learner) Metrics() Metrics {
+	m := l.clicks.metrics()
+	if l.since != 0 {
+		m.From, m.Through = time.Unix(l.since, 0).UTC(), time.Unix(l.now, 0).UTC()
+	}
+	return m
+}

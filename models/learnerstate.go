@@ -12,7 +12,7 @@ import (
 
 const (
 	learnerName    = "bidwell learner\n"
-	learnerVersion = 3
+	learnerVersion = 4
 	mostCampaigns  = 1 << 22
 )
 
@@ -55,6 +55,7 @@ func (l *Learner) walk(s *state) {
 		return
 	}
 	s.uint64(&l.position)
+	s.int64(&l.since)
 	s.int64(&l.now)
 	s.fixed(&l.stats)
 	s.float64(&l.inverse)
