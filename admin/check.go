@@ -109,6 +109,9 @@ var rxRequired = regexp.MustCompile(`^expected required property (\S+) to be pre
 // rxMoney are fields that people write as bare numbers.
 var rxMoney = regexp.MustCompile(`\.(value|max_cpm|max_cpc|max_cpa|total|daily|floor|cpm)$`)
 
+// rxDuration are those that have a unit besides.
+var rxDuration = regexp.MustCompile(`\.(min_gap|window|duration|expiry|ttl)$`)
+
 // decode reads the JSON of a document, reports every wrong field, and puts the
 // document into its usual form. The document is not nil when the text is an
 // object, even if it has wrong fields.
@@ -141,6 +144,11 @@ func (c *checker) decode(k *kind, schemas huma.Registry, text []byte) document {
 			continue
 		}
 		if v, ok := detail.Value.(float64); ok && detail.Message == validation.MsgExpectedString {
+			if rxDuration.MatchString(detail.Location) {
+				detail.Message = fmt.Sprintf("write it in quotes and with its unit, such as %q", strconv.FormatFloat(v, 'f', -1, 64)+"m")
+				c.failAt(detail.Location, detail.Value, detail.Message)
+				continue
+			}
 			decimals := -1
 			if rxMoney.MatchString(detail.Location) && v*100 == math.Trunc(v*100) {
 				decimals = 2

@@ -96,7 +96,7 @@ const WholeShare Share = 10_000
 // that there is no such version.
 var (
 	ErrNoBody     = errors.New("its body is not kept any more")
-	ErrTransition = errors.New("it cannot become that")
+	ErrTransition = errors.New("nothing was changed")
 )
 
 // Versions are all of them, by number. The methods that change anything leave
