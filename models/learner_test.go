@@ -248,6 +248,15 @@ func TestOneOrderDoesNotMakeThePrice(t *testing.T) {
 	}
 }
 
+func TestWinsInACurrencyWithoutARate(t *testing.T) {
+	l := testLearner(t, nil)
+	l.Convert = func(rtb.Money, rtb.Currency) rtb.Money { return 0 }
+	e := &rtb.Event{Type: rtb.EventWin, Auction: secondPriceAuction, Time: noon, Worth: rtb.OneCPM, Cost: rtb.OneCPM, Price: rtb.OneCPM}
+	if o := l.outcome(e, true); o.Paid != o.Bid || o.MinToWin != 0 {
+		t.Errorf("%+v, want a win for what was bid, of which nobody says what would have won", o)
+	}
+}
+
 func TestTheOldestMakesRoom(t *testing.T) {
 	l, s := testLearner(t, func(cfg *LearnerConfig) { cfg.MaxOpen = 1000 }), newShop(1)
 	for range 5000 {
