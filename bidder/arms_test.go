@@ -41,6 +41,7 @@ func TestArmsChangeBids(t *testing.T) {
 		{"unshaded", models.Override{Shading: models.ShadingOff}, func(_, worth rtb.Money) rtb.Money { return worth }, 0, rtb.ShadeControl, rtb.BidMade},
 		{"half", models.Override{Shading: models.ShadingFactor, Factor: .5}, func(_, worth rtb.Money) rtb.Money { return worth / 2 }, 0, rtb.ShadeExplore, rtb.BidMade},
 		{"worth half", models.Override{Value: .5, Shading: models.ShadingOff}, func(_, worth rtb.Money) rtb.Money { return worth / 2 }, 0, rtb.ShadeControl, rtb.BidMade},
+		{"worth more than there is", models.Override{Value: 1e15, Shading: models.ShadingOff}, func(_, worth rtb.Money) rtb.Money { return worth }, 0, rtb.ShadeControl, rtb.BidMade},
 		{"the other creative", models.Override{Creatives: []rtb.CreativeID{101}}, nil, 101, rtb.Shaded, rtb.BidMade},
 		{"no creative", models.Override{Creatives: []rtb.CreativeID{999}}, nil, 0, 0, rtb.ArmRefused},
 		{"a canary that is not there", models.Override{Canary: true, Model: 7}, func(plain, _ rtb.Money) rtb.Money { return plain }, 0, rtb.Shaded, rtb.BidMade},

@@ -93,7 +93,11 @@ func (b *Bidder) value(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offe
 		}
 	}
 	if o.arm.Value > 0 {
-		goal.Value = rtb.Money(min(float64(goal.Value)*o.arm.Value, float64(rtb.MaxMoney)))
+		if value := float64(goal.Value) * o.arm.Value; value < float64(rtb.MaxMoney) { // which is rounded up
+			goal.Value = rtb.Money(value)
+		} else {
+			goal.Value = rtb.MaxMoney
+		}
 	}
 	return models.Value(goal, o.ctr, o.cvr)
 }

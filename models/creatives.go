@@ -219,7 +219,8 @@ const (
 )
 
 // Choose draws for each of the options, one at least, and returns the one to
-// show: that with the highest draw, unless it is held back.
+// show: that with the highest draw, unless it is held back. One with a P of zero
+// is shown only if all have that.
 //
 // What exploration may cost is limited by share, as a part of the clicks that
 // always showing the best mean would bring, and so of what is paid for them. A
@@ -239,7 +240,7 @@ func (c *Creatives) Choose(options []Option, cell uint8, coin uint64, share floa
 		if o.Mean > options[best].Mean {
 			best = i
 		}
-		if o.Draw > options[drawn].Draw {
+		if o.Draw > options[drawn].Draw || o.P > 0 && !(options[drawn].P > 0) { // a draw may be zero, too
 			drawn = i
 		}
 	}

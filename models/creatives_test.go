@@ -85,6 +85,20 @@ func TestChooseFindsTheBestCreative(t *testing.T) {
 
 // Creative 1 is the better one in one cell and creative 2 in another: each is
 // found where it is better, with the same predictions for both.
+func TestChooseLeavesOutWhatHasNoChance(t *testing.T) {
+	c := NewCreatives()
+	for range 20_000 { // nobody ever clicks it, so most of its draws are zero
+		c.Learn(2, 1, .1, false)
+	}
+	c.Publish()
+	for coin := range uint64(20_000) {
+		options := []Option{{Creative: 1}, {Creative: 2, P: .01}, {Creative: 3}}
+		if i, _ := c.Choose(options, 0, mix(coin^key0, key1), .02); i != 1 {
+			t.Fatalf("coin %d: creative %d is shown, which must not be", coin, options[i].Creative)
+		}
+	}
+}
+
 func TestChooseFindsTheBestOfEachCell(t *testing.T) {
 	a := audience{cells: []uint8{1, 5}, rates: [][]float64{{0.012, 0.006}, {0.006, 0.012}}, model: 0.009}
 	for _, share := range []float64{1, 0.02} {

@@ -126,6 +126,10 @@ func parseFile(b []byte) (*Logistic, error) {
 	m.metrics.From, m.metrics.Through = f.time(), f.time()
 	m.metrics.LogLoss, m.metrics.AUC, m.metrics.Calibration = f.float64(), f.float64(), f.float64()
 
+	if t := &m.metrics; t.Clicks > t.Rows || t.Rows > 1<<53 || !(t.LogLoss >= 0 && t.LogLoss <= 100) {
+		return nil, fmt.Errorf("%w: a log loss of %g in %d examples with %d clicks", ErrModelDamaged, t.LogLoss, t.Rows, t.Clicks)
+	}
+
 	count := f.uvarint()
 	if count > min(1<<bits, uint64(len(f.rest))/5) {
 		return nil, fmt.Errorf("%w: %d weights", ErrModelDamaged, count)

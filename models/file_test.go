@@ -90,6 +90,11 @@ func TestReadRefuses(t *testing.T) {
 		return c
 	}
 	head := len(fileMagic)
+	counts := head + 6 // of rows and clicks
+	for range 2 {
+		_, n := binary.Uvarint(body[counts:])
+		counts += n
+	}
 	tests := []struct {
 		name string
 		file []byte
@@ -104,6 +109,7 @@ func TestReadRefuses(t *testing.T) {
 		{"cut off and sealed", seal(body[:len(body)-100]), ErrModelDamaged},
 		{"something behind", seal(append(slices.Clone(body), 0)), ErrModelDamaged},
 		{"bias not a number", seal(append(append(slices.Clone(body[:head+2]), 0, 0, 0xc0, 0x7f), body[head+6:]...)), ErrModelDamaged},
+		{"more clicks than examples", seal(append(append(slices.Clone(body[:head+6]), 1, 2), body[counts:]...)), ErrModelDamaged},
 		{"another bias", seal(append(append(slices.Clone(body[:head+2]), 0, 0, 0, 0x3f), body[head+6:]...)), ErrModelParity},
 	}
 	for n := range len(file) {

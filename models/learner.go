@@ -103,7 +103,8 @@ type Learner struct {
 	sampledGone int       // how many there were before, ever
 	sampledAt   map[rtb.BidID]int
 
-	told recent // bids whose win or loss the shader knows
+	told    recent // bids whose win or loss the shader knows
+	ordered recent // bids whose conversion had a value
 
 	inverse float64 // mean of the inverse chances to win
 
@@ -344,9 +345,10 @@ type orders struct{ Count, Sum float64 }
 const orderLife = 500 // conversions
 
 func (l *Learner) order(e *rtb.Event) {
-	if e.Value <= 0 {
+	if e.Value <= 0 || l.ordered.seen(e.Bid) {
 		return
 	}
+	value := min(float64(e.Value), l.mostOrder(e.Campaign))
 	for _, campaign := range [...]rtb.CampaignID{e.Campaign, 0} {
 		o := l.orders[campaign]
 		if o == nil {
@@ -354,11 +356,27 @@ func (l *Learner) order(e *rtb.Event) {
 			l.orders[campaign] = o
 		}
 		o.Count = o.Count*(1-1.0/orderLife) + 1
-		o.Sum = o.Sum*(1-1.0/orderLife) + float64(e.Value)
+		o.Sum = o.Sum*(1-1.0/orderLife) + value
 		if campaign == 0 {
 			break
 		}
 	}
+}
+
+// A conversion comes from whoever has clicked, with any value. Of a campaign that
+// is known from some it counts at most as several of them, and else of all.
+const (
+	knownOrders = 10
+	unusual     = 10 // times the mean
+)
+
+func (l *Learner) mostOrder(campaign rtb.CampaignID) float64 {
+	for _, of := range [...]rtb.CampaignID{campaign, 0} {
+		if o := l.orders[of]; o != nil && o.Count >= knownOrders {
+			return unusual * o.Sum / o.Count
+		}
+	}
+	return math.MaxFloat64
 }
 
 // Model is what has been learned so far. It does not change any more.

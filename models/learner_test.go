@@ -218,6 +218,57 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+func TestOneOrderDoesNotMakeThePrice(t *testing.T) {
+	l := testLearner(t, nil)
+	bid := uint64(0)
+	order := func(campaign rtb.CampaignID, value rtb.Money) *rtb.Event {
+		bid++
+		e := &rtb.Event{Type: rtb.EventConversion, Time: noon, Campaign: campaign, Value: value}
+		binary.LittleEndian.PutUint64(e.Bid[:], bid)
+		return e
+	}
+	for range 100 {
+		l.take(order(1, 50*rtb.Unit))
+	}
+	forged := order(1, 10_000_000*rtb.Unit)
+	l.take(forged)
+	l.take(forged)
+	if got := l.Model().Order(1); got > 55*rtb.Unit {
+		t.Errorf("after a forged order one is worth %v, want about 50", got)
+	}
+	l.take(order(2, 10_000_000*rtb.Unit))
+	if got := l.Model().Order(2); got > 600*rtb.Unit {
+		t.Errorf("the first order of a campaign is worth %v, want no more than ten of others", got)
+	}
+	for range 200 {
+		l.take(order(3, 2_000*rtb.Unit))
+	}
+	if got := l.Model().Order(3); got < 1_500*rtb.Unit {
+		t.Errorf("orders of 2000 are worth %v: a campaign is not believed that always has larger ones", got)
+	}
+}
+
+func TestWinsInACurrencyWithoutARate(t *testing.T) {
+	l := testLearner(t, nil)
+	l.Convert = func(rtb.Money, rtb.Currency) rtb.Money { return 0 }
+	e := &rtb.Event{Type: rtb.EventWin, Auction: secondPriceAuction, Time: noon, Worth: rtb.OneCPM, Cost: rtb.OneCPM, Price: rtb.OneCPM}
+	if o := l.outcome(e, true); o.Paid != o.Bid || o.MinToWin != 0 {
+		t.Errorf("%+v, want a win for what was bid, of which nobody says what would have won", o)
+	}
+}
+
+func TestTheLearnerForgetsWhoItWas(t *testing.T) {
+	l, s := testLearner(t, nil), newShop(4)
+	e, _, _ := s.impression(1)
+	e.User = rtb.UserID([]byte("somebody's hash!"))
+	click := e
+	click.Type = rtb.EventClick
+	l.Apply(1, []rtb.Event{e, click})
+	if bytes.Contains(l.AppendState(nil), e.User[:]) {
+		t.Error("the state of the learner has the user in it")
+	}
+}
+
 func TestTheOldestMakesRoom(t *testing.T) {
 	l, s := testLearner(t, func(cfg *LearnerConfig) { cfg.MaxOpen = 1000 }), newShop(1)
 	for range 5000 {

@@ -52,16 +52,17 @@ func (l *Learner) outcome(e *rtb.Event, won bool) Outcome {
 		Kind: e.Shading, Worth: e.Worth, Bid: e.Fees.Off(e.Cost), Won: won, Time: e.Time,
 		MinToWin: l.account(e.MinToWin, e.Currency),
 	}
+	price := l.account(e.Price, e.Currency) // zero, too, where the currency has no rate any more
 	if won {
-		if o.Paid = o.Bid; e.Price > 0 {
-			o.Paid = min(o.Bid, l.account(e.Price, e.Currency))
+		if o.Paid = o.Bid; price > 0 {
+			o.Paid = min(o.Bid, price)
 		}
-		if o.MinToWin == 0 && e.Auction == secondPriceAuction && e.Price > 0 {
+		if o.MinToWin == 0 && e.Auction == secondPriceAuction && price > 0 {
 			o.MinToWin = o.Paid
 		}
 		o.MinToWin = min(o.MinToWin, o.Bid)
 	} else {
-		if price := l.account(e.Price, e.Currency); o.MinToWin == 0 && price > o.Bid {
+		if o.MinToWin == 0 && price > o.Bid {
 			o.MinToWin = price // what the winner paid
 		}
 		if o.MinToWin > 0 && o.MinToWin <= o.Bid {

@@ -54,7 +54,7 @@ func (g *spending) price() (mean, variance float64) {
 		return 0, 0
 	}
 	r := g.paid / g.worth
-	return r, (g.paid2 - 2*r*g.cross + r*r*g.worth2) / (g.worth * g.worth)
+	return r, max(0, g.paid2-2*r*g.cross+r*r*g.worth2) / (g.worth * g.worth) // rounding leaves less than nothing where all have cost alike
 }
 
 // surplus is what one bid brings, in its mean worth.
@@ -64,7 +64,7 @@ func (g *spending) surplus() (mean, variance float64) {
 	}
 	n, unit := float64(g.bids), g.asked/float64(g.bids)
 	mean = g.gain / n
-	return mean / unit, (g.gain2/n - mean*mean) / n / (unit * unit)
+	return mean / unit, max(0, g.gain2/n-mean*mean) / n / (unit * unit)
 }
 
 func (g *spending) report() SpendPerWin {
@@ -78,7 +78,7 @@ func (s *Shader) savings() Savings {
 	const least = 30 // wins
 	shaded, control := &s.spread[Shaded], &s.spread[ShadingControl]
 	r := Savings{Shaded: shaded.report(), Control: control.report()}
-	if shaded.wins < least || control.wins < least {
+	if shaded.wins < least || control.wins < least || shaded.paid <= 0 || control.paid <= 0 {
 		return r
 	}
 	r.Distinguished = true

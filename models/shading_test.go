@@ -196,6 +196,31 @@ func TestSavingsAgainstControl(t *testing.T) {
 	}
 }
 
+func TestSavingsWhereAllCostAlike(t *testing.T) {
+	for worth := rtb.Money(900_000); worth < 1_000_000; worth += 1234 {
+		for _, part := range []float64{0, 0.61, 0.7, 0.83} {
+			s, err := NewShader(DefaultShaderConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 100 {
+				o := Outcome{Worth: worth, Bid: worth, Paid: worth, Kind: ShadingControl, Won: true, Time: noon.Add(time.Duration(i) * time.Second)}
+				s.Learn(&o)
+				o.Kind, o.Bid = Shaded, max(1, rtb.Money(part*float64(worth)))
+				o.Paid = rtb.Money(part * float64(worth))
+				s.Learn(&o)
+			}
+			s.Publish()
+			v := s.Savings()
+			for _, x := range [...]float64{v.Saved, v.SavedLow, v.SavedHigh, v.Surplus, v.SurplusLow, v.SurplusHigh} {
+				if math.IsNaN(x) || math.IsInf(x, 0) {
+					t.Fatalf("worth %d, of which %v is paid: %+v, want numbers", worth, part, v)
+				}
+			}
+		}
+	}
+}
+
 func TestRisingPoolsNeighbours(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var rates [priceBins]float32

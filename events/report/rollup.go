@@ -221,7 +221,7 @@ func (r *Rollup) count(e *rtb.Event) {
 		asked = true
 		r.join(memberKey{e.User, experiment}, uint8(arm), before, e)
 	}
-	if e.Type == rtb.EventView || e.Type == rtb.EventClick {
+	if (e.Type == rtb.EventView || e.Type == rtb.EventClick) && r.keeps(&e.User) { // which may have changed
 		now := before
 		if e.Type == rtb.EventView {
 			now.impressions++
@@ -315,12 +315,25 @@ func (r *Rollup) keeps(user *rtb.UserID) bool {
 	return r.shift == 0 || binary.LittleEndian.Uint64(user[8:])*0x9e3779b97f4a7c15>>(64-r.shift) == 0
 }
 
-// shed forgets half of the users when there are too many.
+// shed forgets half of the users when there are too many in experiments, and
+// what half of the others did when that is too much.
 func (r *Rollup) shed() {
-	for len(r.members) > r.cfg.Users || len(r.past) > r.cfg.Users {
+	for len(r.members) > r.cfg.Users {
 		r.shift++
 		r.changed = true
 		r.tidy()
+	}
+	// Most of these are in no experiment, and may never be in one. Whose past is
+	// forgotten is chance, and the same in every arm: it takes out less noise.
+	if len(r.past) > r.cfg.Users {
+		for user := range r.past {
+			if len(r.past) <= r.cfg.Users/2 {
+				break
+			}
+			r.garbage = append(r.garbage, pastRow(user))
+			delete(r.past, user)
+			delete(r.changedPast, user)
+		}
 	}
 }
 

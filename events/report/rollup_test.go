@@ -339,6 +339,36 @@ func TestRollupSheds(t *testing.T) {
 	}
 }
 
+// Users who are in no experiment take nobody's place in one.
+func TestRollupShedsNobodyForOthers(t *testing.T) {
+	rows := &memory{}
+	r := rollup(t, rows, report.RollupConfig{Users: 500, Save: 100}, report.Watched{Number: 3})
+	const users = 400
+	for n := range users {
+		apply(t, r, uint64(n+1), event(rtb.EventView, n, user(n), armID(3, n%2)))
+	}
+	for n := users; n < 20_000; n++ {
+		other := event(rtb.EventView, n, user(n), 0)
+		apply(t, r, uint64(n+1), other)
+	}
+	res := result(t, r, ask(report.Clicks))
+	if kept := res.Totals[0].Users + res.Totals[1].Users; kept != users || res.Part != 1 {
+		t.Errorf("%d of %d users are kept, part %v", kept, users, res.Part)
+	}
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stored := 0
+	for key := range rows.rows {
+		if key[0] == 'u' {
+			stored++
+		}
+	}
+	if stored > 500 {
+		t.Errorf("what %d users did is stored, want at most 500", stored)
+	}
+}
+
 // A repeat is known for the life of a token, and rows of what came before are
 // removed.
 func TestRollupForgetsBids(t *testing.T) {

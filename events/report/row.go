@@ -99,6 +99,11 @@ func (r *Rollup) save(ctx context.Context) error {
 func (r *Rollup) eachChange(garbage int, yield func(key, value []byte) bool) {
 	le := binary.LittleEndian
 	for _, key := range r.garbage[:garbage] {
+		if key[0] == rowPast {
+			if _, back := r.past[rtb.UserID(key[1:])]; back { // and has been written since
+				continue
+			}
+		}
 		if !yield(key, nil) {
 			return
 		}

@@ -124,8 +124,9 @@ func tableError(err error) error {
 	return err
 }
 
-// cellLimit bounds numbers so that their squares can be added up.
-const cellLimit = 1e100
+// cellLimit bounds numbers so that products of their variances can be added up;
+// what is as far below 1 is nothing.
+const cellLimit = 1e60
 
 func cell(text string) (float64, bool) {
 	text = strings.TrimSpace(text)
@@ -142,6 +143,9 @@ func cell(text string) (float64, bool) {
 		return 0, true
 	}
 	v, err := strconv.ParseFloat(text, 64)
+	if math.Abs(v) < 1/cellLimit {
+		v = 0
+	}
 	return v, err == nil && math.Abs(v) <= cellLimit
 }
 

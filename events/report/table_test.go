@@ -91,6 +91,13 @@ func TestControlAndRatio(t *testing.T) {
 func FuzzReadTable(f *testing.F) {
 	f.Add(cats, "version", "retention_1", "sum_gamerounds")
 	f.Add("arm,y\na,1e99\nb,-1e99\na,1e99\n", "arm", "y", "")
+	for _, size := range []string{"e99", "e59", "e-150"} { // so many that something is said of them
+		table := "arm,y,x\n"
+		for i := range 1000 {
+			table += fmt.Sprintf("%c,%d%s,%d%s\n", "ab"[i%2], i%5, size, i%7, size)
+		}
+		f.Add(table, "arm", "y", "x")
+	}
 	f.Add("arm,y\na,1\n\"b\n\",tRUE\n", "arm", "y", "y")
 	f.Fuzz(func(t *testing.T, text, arm, metric, covariate string) {
 		arms, err := ReadTable(strings.NewReader(text), Columns{arm, metric, covariate}, nil)
