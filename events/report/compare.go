@@ -99,7 +99,11 @@ func TwoProportions(a, b *Sample) (p float64, i Interval) {
 	d := b.Y/b.Users - a.Y/a.Users
 	p = zTest(d, pooled*(1-pooled)*(1/a.Users+1/b.Users))
 	pa, pb := a.Y/a.Users, b.Y/b.Users
-	return p, zInterval(d, pa*(1-pa)/a.Users+pb*(1-pb)/b.Users)
+	v := pa*(1-pa)/a.Users + pb*(1-pb)/b.Users
+	if v == 0 { // the normal distribution says nothing of none or all
+		return p, everything
+	}
+	return p, zInterval(d, v)
 }
 
 // Welch is the t test of two means, or ratios, whose variances differ, and the
@@ -109,10 +113,8 @@ func Welch(a, b *Sample) (p float64, i Interval) {
 	va, vb := a.Variance(), b.Variance()
 	v, d := va+vb, b.Rate()-a.Rate()
 	switch {
-	case math.IsInf(v, 1):
+	case v == 0, math.IsInf(v, 1): // users who are all alike tell nothing of how others differ
 		return 1, everything
-	case v == 0:
-		return zTest(d, 0), Interval{d, d}
 	}
 	part := va / v
 	nu := 1 / (part*part/(a.Users-1) + (1-part)*(1-part)/(b.Users-1))
