@@ -161,40 +161,51 @@ func (l *lag) matured(seconds int64) float64 {
 	return before + (l.within[i]-before)*min(1, float64(seconds-low)/float64(max(60, low)))
 }
 
-// table are the factors by which a model's conversion rates are too low: the
-// recent clicks that converted over those that should have by now, each
-// campaign's shrunk to that of all.
-func (g *lags) table(now int64, rate func(f *rtb.Features) float64) *Calibration {
+// table are the factors by which a model's conversion rates are too low. What
+// it has learned says how clicks differ; how many convert at all is set by the
+// recent ones: those that did, over those that should have by now by what was
+// known before, which counts as lagShare conversions. The model's own level
+// means nothing as long as clicks are young, for each was learned from as one
+// without a conversion. Each campaign's factor is shrunk to that of all.
+func (g *lags) table(now int64, rate, known func(f *rtb.Features) float64) *Calibration {
 	if len(g.recent) == 0 {
 		return nil
 	}
 	g.fit(now)
-	expected, converted := map[rtb.CampaignID]float64{}, map[rtb.CampaignID]float64{}
+	var learned, before, due, converted float64
 	for i := range g.recent {
 		c := &g.recent[i]
-		p := rate(&c.Features) * g.of(c.Campaign).matured(now-c.Time)
-		expected[c.Campaign] += p
-		expected[0] += p
+		p := known(&c.Features)
+		learned, before = learned+rate(&c.Features), before+p
+		due += p * g.of(c.Campaign).matured(now-c.Time)
 		if c.Converted {
-			converted[c.Campaign]++
-			converted[0]++
+			converted++
 		}
 	}
-	factor := func(campaign rtb.CampaignID, prior float64) float64 {
-		return max(0.1, min(10, (converted[campaign]+lagShare*prior)/(expected[campaign]+lagShare)))
+	global := clampLevel((converted + lagShare) / (due + lagShare) * before / learned)
+	own, had := map[rtb.CampaignID]float64{}, map[rtb.CampaignID]float64{}
+	for i := range g.recent {
+		c := &g.recent[i]
+		own[c.Campaign] += global * rate(&c.Features) * g.of(c.Campaign).matured(now-c.Time)
+		if c.Converted {
+			had[c.Campaign]++
+		}
 	}
-	global := factor(0, 1)
 	t := &Calibration{global: float32(global)}
-	for _, campaign := range slices.SortedFunc(maps.Keys(expected), cmp.Compare[rtb.CampaignID]) {
+	for _, campaign := range slices.SortedFunc(maps.Keys(own), cmp.Compare[rtb.CampaignID]) {
 		if l := g.of(campaign); campaign != 0 {
 			t.lines = append(t.lines, CalibrationLine{
-				Campaign: uint32(campaign), Rows: l.Clicks, Clicks: l.Converted, Factor: float32(factor(campaign, global)),
+				Campaign: uint32(campaign), Rows: l.Clicks, Clicks: l.Converted,
+				Factor: float32(clampLevel(global * (had[campaign] + lagShare) / (own[campaign] + lagShare))),
 			})
 		}
 	}
 	t.index()
 	return t
 }
+
+// clampLevel bounds what a few clicks may do.
+func clampLevel(f float64) float64 { return max(2*minFactor, min(maxFactor/2, f)) }
 
 // Maturity is the part of the conversions of a campaign that are heard of
 // within the given delay of their click, in seconds, as of the last Model.

@@ -390,6 +390,12 @@ func (l *Learner) Model() *Model {
 	m.ConversionRatio = l.lags.table(l.now, func(f *rtb.Features) float64 {
 		l.hashes = f.Append(l.hashes[:0])
 		return odds(m.Conversions.bias + m.Conversions.sum(l.hashes))
+	}, func(f *rtb.Features) float64 {
+		if l.base.Conversions == nil {
+			return DefaultConversionRate
+		}
+		l.hashes = f.Append(l.hashes[:0])
+		return odds(l.base.Conversions.bias + l.base.Conversions.sum(l.hashes))
 	})
 	for campaign, o := range l.orders {
 		m.Orders[campaign] = rtb.Money(math.Round(o.Sum / o.Count))

@@ -459,3 +459,38 @@ func TestSilentExchangesAreLearnedFromSamples(t *testing.T) {
 		t.Errorf("%d outcomes of 4000 samples", n)
 	}
 }
+
+// Clicks of minutes ago have no conversions yet, and that says nothing.
+func TestYoungClicksSayNothingOfConversions(t *testing.T) {
+	l, s := testLearner(t, nil), newShop(4)
+	s.delay = func() time.Duration { return 100 * 24 * time.Hour }
+	e, _, _ := s.impression(1)
+	for range 60 {
+		s.now = s.now.Add(2 * time.Second)
+		e, _, _ = s.impression(1)
+		c := e
+		c.Type = rtb.EventClick
+		s.batch = append(s.batch, e, c)
+	}
+	s.flush(t, l)
+	hashes := e.Features.Append(nil)
+	if rate := l.Model().ConversionRate(1, hashes); rate < DefaultConversionRate*.7 || rate > DefaultConversionRate*1.4 {
+		t.Errorf("after 60 clicks of the last two minutes a click is believed to convert at %.4f, want some %.4f", rate, DefaultConversionRate)
+	}
+	// Three months later it says much.
+	s.now = s.now.Add(29 * 24 * time.Hour)
+	s.play(t, l, 100)
+	for range 3000 {
+		s.now = s.now.Add(2 * time.Second)
+		e, _, _ = s.impression(1)
+		c := e
+		c.Type = rtb.EventClick
+		s.batch = append(s.batch, e, c)
+	}
+	s.flush(t, l)
+	s.now = s.now.Add(20 * 24 * time.Hour)
+	s.play(t, l, 100)
+	if rate := l.Model().ConversionRate(1, hashes); rate > DefaultConversionRate/2 {
+		t.Errorf("3000 clicks without a conversion, and yet one is believed to convert at %.4f", rate)
+	}
+}
