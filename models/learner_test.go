@@ -257,6 +257,18 @@ func TestWinsInACurrencyWithoutARate(t *testing.T) {
 	}
 }
 
+func TestTheLearnerForgetsWhoItWas(t *testing.T) {
+	l, s := testLearner(t, nil), newShop(4)
+	e, _, _ := s.impression(1)
+	e.User = rtb.UserID([]byte("somebody's hash!"))
+	click := e
+	click.Type = rtb.EventClick
+	l.Apply(1, []rtb.Event{e, click})
+	if bytes.Contains(l.AppendState(nil), e.User[:]) {
+		t.Error("the state of the learner has the user in it")
+	}
+}
+
 func TestTheOldestMakesRoom(t *testing.T) {
 	l, s := testLearner(t, func(cfg *LearnerConfig) { cfg.MaxOpen = 1000 }), newShop(1)
 	for range 5000 {

@@ -3,10 +3,9 @@ package models
 import "bidwell/rtb"
 
 // Lesson is an impression as it is learned from. Its fields are of fixed size:
-// it is kept as it is.
+// it is kept as it is, for weeks and on disk, so it does not say who it was.
 type Lesson struct {
 	Bid        rtb.BidID
-	User       rtb.UserID
 	Time       int64 // Unix seconds: of the impression, and of the click once it was clicked
 	Advertiser rtb.AdvertiserID
 	Campaign   rtb.CampaignID
@@ -22,7 +21,7 @@ type Lesson struct {
 
 func lessonOf(e *rtb.Event) Lesson {
 	return Lesson{
-		Bid: e.Bid, User: e.User, Time: e.Time.Unix(), Advertiser: e.Advertiser, Campaign: e.Campaign, LineItem: e.LineItem,
+		Bid: e.Bid, Time: e.Time.Unix(), Advertiser: e.Advertiser, Campaign: e.Campaign, LineItem: e.LineItem,
 		Creative: e.Creative, Arms: e.Arms, CTR: e.CTR, CVR: e.CVR, Model: e.Model, Features: e.Features,
 	}
 }
