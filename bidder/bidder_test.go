@@ -434,6 +434,9 @@ var knownUsers = flag.Int("users", 4_000, "known users in TestBidDoesNotAllocate
 // From the body of a request to the bytes of its answer, through the handler
 // with its metrics, for users of whom the cache knows.
 func TestBidDoesNotAllocate(t *testing.T) {
+	if racing {
+		t.Skip("the race detector allocates")
+	}
 	f := newFixture(t, crowd(1_000))
 	f.knowUsers(t, *knownUsers)
 	bodies := sampleRequests(t, 64)
@@ -463,6 +466,9 @@ func TestBidDoesNotAllocate(t *testing.T) {
 		t.Errorf("a bid allocates %v times from body to answer, want 0", allocs)
 	}
 }
+
+// racing says that the race detector watches.
+var racing bool
 
 func BenchmarkBid(b *testing.B) {
 	for _, n := range []int{1_000, 10_000} {

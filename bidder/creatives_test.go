@@ -240,6 +240,9 @@ func TestTemplateIsAnsweredWithAProduct(t *testing.T) {
 
 // A choice among many creatives, a template and a sequence allocates nothing.
 func TestChoosingDoesNotAllocate(t *testing.T) {
+	if racing {
+		t.Skip("the race detector allocates")
+	}
 	sequence := rotating(3, 12, rtb.RotateSequence)
 	sequence.Repeat = true
 	many := perClick(rotating(2, 12, rtb.RotateOptimize))
