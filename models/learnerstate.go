@@ -12,7 +12,7 @@ import (
 
 const (
 	learnerName    = "bidwell learner\n"
-	learnerVersion = 4
+	learnerVersion = 5
 	mostCampaigns  = 1 << 22
 )
 
