@@ -103,6 +103,7 @@ type Learner struct {
 	sampledGone int       // how many there were before, ever
 	sampledAt   map[rtb.BidID]int
 
+	seen    recent // bids whose impression was shown
 	told    recent // bids whose win or loss the shader knows
 	ordered recent // bids whose conversion had a value
 
@@ -210,7 +211,7 @@ func (l *Learner) shown(e *rtb.Event) {
 		l.stats.Unscored++
 		return
 	}
-	if l.open.find(e.Bid) != nil || l.clicked.find(e.Bid) != nil {
+	if l.open.find(e.Bid) != nil || l.clicked.find(e.Bid) != nil || l.seen.seen(e.Bid) {
 		return // a repeat
 	}
 	lesson := lessonOf(e)

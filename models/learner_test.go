@@ -195,6 +195,7 @@ func TestLabels(t *testing.T) {
 		{"clicked once", []told{{view, 0}, {click, 1}, {click, 2}, {view, 3}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
 		{"click first", []told{{click, 0}, {view, 1}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1}, 0},
 		{"shown twice", []told{{view, 0}, {view, 1}, {tick, time.Hour}}, LearnerStats{Impressions: 1}, 0},
+		{"shown again later", []told{{view, 0}, {tick, time.Hour}, {view, 2 * time.Hour}, {tick, 3 * time.Hour}}, LearnerStats{Impressions: 1}, 0},
 		{"bought", []told{{view, 0}, {click, 1}, {buy, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Conversions: 1}, 0},
 		{"bought twice", []told{{view, 0}, {click, 1}, {buy, 2}, {buy, 3}, {tick, time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Conversions: 1, Unmatched: 1}, 0},
 		{"bought too late", []told{{view, 0}, {click, 1}, {buy, 31 * 24 * time.Hour}}, LearnerStats{Impressions: 1, Clicks: 1, Unmatched: 1}, 0},

@@ -19,7 +19,11 @@ const (
 // AppendState appends all that l knows and waits for. With the log from its
 // Position on, [RestoreLearner] goes on as if nothing had been.
 func (l *Learner) AppendState(b []byte) []byte {
-	return append(b, sealState(learnerName, learnerVersion, l.walk)...)
+	state := sealState(learnerName, learnerVersion, l.walk)
+	if b == nil {
+		return state // which may be hundreds of megabytes
+	}
+	return append(b, state...)
 }
 
 // RestoreLearner makes the learner of a state. It fails with ErrState where

@@ -1,8 +1,11 @@
 package models
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -210,11 +213,34 @@ func (s *Shader) Learn(o *Outcome) {
 // curve is that of a key, a new one when there is room.
 func (s *Shader) curve(in map[curveKey]*curve, key curveKey) *curve {
 	c := in[key]
+	if c == nil && len(s.curves)+len(s.drifts) >= s.cfg.MaxCurves {
+		s.evict()
+	}
 	if c == nil && len(s.curves)+len(s.drifts) < s.cfg.MaxCurves {
 		c = new(curve)
 		in[key] = c
 	}
 	return c
+}
+
+// evict makes room: a quarter of the curves of single floors go, those that know
+// least. Their bids then follow the curve of the format. Otherwise floors that
+// are never the same would leave no room for an exchange that comes later.
+func (s *Shader) evict() {
+	var floors []curveKey
+	for key := range s.curves {
+		if key&levelMask == byFloor {
+			floors = append(floors, key)
+		}
+	}
+	slices.SortFunc(floors, func(a, b curveKey) int {
+		return cmp.Or(cmp.Compare(s.curves[a].weight(), s.curves[b].weight()), cmp.Compare(a, b))
+	})
+	s.leaves = maps.Clone(s.leaves) // the one that bids read does not change
+	for _, key := range floors[:(len(floors)+3)/4] {
+		delete(s.curves, key)
+		delete(s.leaves, key)
+	}
 }
 
 // rescale makes the weight of an outcome one again.

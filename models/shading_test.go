@@ -352,3 +352,42 @@ func BenchmarkShaderPublish(b *testing.B) {
 		s.Publish()
 	}
 }
+
+// Floors that are never the same must not take the room of what comes later.
+func TestNewExchangesFindRoom(t *testing.T) {
+	cfg := DefaultShaderConfig()
+	cfg.MaxCurves = 256
+	s, err := NewShader(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcome := func(x rtb.ExchangeID, floor uint8, won bool) {
+		s.Learn(&Outcome{
+			At: ShadeContext{Exchange: x, Format: 1, Floor: floor}, Kind: Shaded, Worth: rtb.FromCPM(4), Bid: rtb.FromCPM(1),
+			MinToWin: rtb.FromCPM(0.5), Won: won, Paid: rtb.FromCPM(1), Time: time.Unix(1_900_000_000, 0),
+		})
+	}
+	for x := range 8 {
+		for floor := range 120 {
+			outcome(rtb.ExchangeID(x+1), uint8(floor), true)
+		}
+	}
+	s.Publish()
+	if n := len(s.curves) + len(s.drifts); n > cfg.MaxCurves {
+		t.Errorf("%d curves, want at most %d", n, cfg.MaxCurves)
+	}
+	for range 100 {
+		outcome(99, 3, true)
+	}
+	s.Publish()
+	for _, key := range []curveKey{exchangeKey(99), formatKey(ShadeContext{Exchange: 99, Format: 1})} {
+		if s.curves[key] == nil || s.live.Load().leaves[key] == nil {
+			t.Errorf("a new exchange has no curve %x", key)
+		}
+	}
+	for key := range s.leaves {
+		if s.curves[key] == nil {
+			t.Errorf("a table of bids without its curve, %x", key)
+		}
+	}
+}
