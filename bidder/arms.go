@@ -19,7 +19,7 @@ func (b *Bidder) assign(s *scratch) {
 	}
 	s.experiments.Assign(user, s.now, &s.arms)
 	s.inArms, s.arm = s.arms != [rtb.MaxLayers]uint16{}, models.Override{}
-	if s.inArms && b.Samples != nil {
+	if s.inArms && b.Samples != nil && !s.explaining {
 		b.note(s, user)
 	}
 }
@@ -66,7 +66,7 @@ func (b *Bidder) comply(s *scratch, c *targeting.Candidate, o *offer) {
 // ghost logs the bid that o would have been: of a holdout it is known who would
 // have seen an ad, and how likely, without showing it.
 func (b *Bidder) ghost(s *scratch, c *targeting.Candidate, o *offer) {
-	if b.Samples == nil {
+	if b.Samples == nil || s.explaining {
 		return
 	}
 	event := b.event(s, c, o)

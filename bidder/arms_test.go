@@ -99,6 +99,10 @@ func TestArmsChangeBids(t *testing.T) {
 				}
 				f.withdraw(s, rtb.BidMade)
 			}
+			explained, err := f.Explain("generic", body, testNow) // which logs nothing
+			if err != nil || len(explained.Experiments) > 1 || (len(explained.Experiments) == 0) != tt.override.None() {
+				t.Errorf("explained with the experiments %q: %v", explained.Experiments, err)
+			}
 			if f.answer(t, s, "generic", unknown) == nil || s.response.Bids[0].Price != plain {
 				t.Errorf("somebody who is not known gets %s, want the bid without an experiment", s.response.Reason)
 			}

@@ -331,7 +331,7 @@ func (b *Bidder) add(s *scratch, imp *rtb.Imp, c *targeting.Candidate, o *offer,
 	if !s.exchange.Form.LURL { // losses are known from samples alone
 		sampled *= silentSamples
 	}
-	if sampled != 0 && s.context.Coin>>32 < sampled {
+	if sampled != 0 && s.context.Coin>>32 < sampled && !s.explaining {
 		sample := event
 		sample.Type, sample.Time, sample.Price = rtb.EventBid, s.now, bid.Price
 		sample.WinRate = float32(b.Shader.WinRate(o.at, o.worth, o.price))

@@ -27,7 +27,7 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 		return rtb.Explanation{}, ErrUnknownExchange(name)
 	}
 	s := newScratch()
-	s.exchange, s.arrived, s.now = ex, time.Now(), now
+	s.exchange, s.arrived, s.now, s.explaining = ex, time.Now(), now, true
 	if err := openrtb.Decode(body, &s.request); err != nil {
 		return rtb.Explanation{}, fmt.Errorf("read the request: %w", err)
 	}
@@ -40,6 +40,7 @@ func (b *Bidder) Explain(name string, body []byte, now time.Time) (rtb.Explanati
 	resp.RequestID = s.request.ID
 	resp.Reason = b.open(s)
 	out.User = explainUser(s)
+	out.Experiments = s.experiments.Names(&s.arms)
 	if resp.Reason != rtb.BidMade {
 		out.Outcome = resp.Reason.String()
 		return out, nil

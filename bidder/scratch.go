@@ -32,6 +32,7 @@ type scratch struct {
 	arm         models.Override       // of the candidate at hand
 
 	coin       uint32   // of the imp, for shading
+	explaining bool     // nothing is logged of a bid that is only explained
 	predicting *rtb.Imp // what features and the predictor have begun
 
 	exchange *exchange.Exchange

@@ -168,6 +168,7 @@ type running struct {
 }
 
 type arm struct {
+	name     string // for people
 	scope    *Scope
 	override Override
 }
@@ -288,7 +289,7 @@ func (x *Experiments) add(e *Experiment) {
 		if a.Override.None() {
 			continue
 		}
-		made := &arm{scope, a.Override}
+		made := &arm{fmt.Sprintf("%s, arm %d", e.Key, i+1), scope, a.Override}
 		made.override.Creatives = slices.Sorted(slices.Values(a.Override.Creatives))
 		made.override.Caps = slices.Clone(a.Override.Caps)
 		x.arms[r.id-x.base+uint16(i)] = made
@@ -351,6 +352,19 @@ func (x *Experiments) Overrides(arms *[rtb.MaxLayers]uint16, item *rtb.LineItem)
 		}
 	}
 	return o
+}
+
+// Names says for people which arms that change something a user is in.
+func (x *Experiments) Names(arms *[rtb.MaxLayers]uint16) (names []string) {
+	if x == nil {
+		return nil
+	}
+	for _, id := range arms {
+		if i := int(id) - int(x.base); id != 0 && i >= 0 && i < len(x.arms) && x.arms[i] != nil {
+			names = append(names, x.arms[i].name)
+		}
+	}
+	return names
 }
 
 // bucketOf is the bucket of a user: hash64(salt, user) mod 10,000. The hash is

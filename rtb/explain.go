@@ -2,11 +2,12 @@ package rtb
 
 // Explanation says what the bidder decides on a request and why.
 type Explanation struct {
-	Exchange string           `json:"exchange" doc:"Exchange profile used"`
-	Outcome  string           `json:"outcome" doc:"\"bid\", or the reason of the whole request's no-bid"`
-	User     string           `json:"user" doc:"What is known of the user, or why nobody was looked up"`
-	Answer   string           `json:"answer,omitempty" doc:"The answer as it would go to the exchange"`
-	Imps     []ImpExplanation `json:"imps" doc:"What happened to each impression"`
+	Exchange    string           `json:"exchange" doc:"Exchange profile used"`
+	Outcome     string           `json:"outcome" doc:"\"bid\", or the reason of the whole request's no-bid"`
+	User        string           `json:"user" doc:"What is known of the user, or why nobody was looked up"`
+	Experiments []string         `json:"experiments,omitempty" doc:"The arms of experiments that the user is in, such as \"bid-less, arm 2\"; they may change every value and price below"`
+	Answer      string           `json:"answer,omitempty" doc:"The answer as it would go to the exchange"`
+	Imps        []ImpExplanation `json:"imps" doc:"What happened to each impression"`
 }
 
 // ImpExplanation lists what became of every line item for one impression.

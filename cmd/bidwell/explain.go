@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,9 @@ would for the exchange and holds no money for it.`,
 
 func printExplanation(to io.Writer, e *rtb.Explanation) error {
 	fmt.Fprintf(to, "%s: %s\nuser: %s\n", e.Exchange, e.Outcome, e.User)
+	if len(e.Experiments) > 0 {
+		fmt.Fprintf(to, "experiments that change its bids: %s\n", strings.Join(e.Experiments, "; "))
+	}
 	for _, imp := range e.Imps {
 		fmt.Fprintf(to, "\nimp %q: %s, floor %s CPM\n", imp.ID, imp.Outcome, imp.FloorCPM)
 		table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
