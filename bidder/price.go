@@ -30,9 +30,9 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 			o.price = c.LineItem.Fees.Off(rtb.Money(float64(o.value) * part))
 		}
 		floor := max(c.Floor, b.secondsFloor(imp, c), 1)
-		o.auction = uint8(min(s.request.Auction, fixedPrice))
+		o.auction = knownAuction(s.request.Auction)
 		if deal := dealOf(imp, c); deal != nil {
-			if o.auction = uint8(auctionOf(&s.request, deal)); o.auction == fixedPrice {
+			if o.auction = knownAuction(auctionOf(&s.request, deal)); o.auction == fixedPrice {
 				o.price = min(o.price, floor)
 			}
 		}
@@ -121,6 +121,15 @@ const (
 	firstPrice = 1
 	fixedPrice = 3
 )
+
+// knownAuction is the type where it is one of the specification's, and zero for
+// those that exchanges number from 500 on as they like.
+func knownAuction(of uint16) uint8 {
+	if of > fixedPrice {
+		return 0
+	}
+	return uint8(of)
+}
 
 func auctionOf(req *rtb.Request, deal *rtb.Deal) uint16 {
 	if deal.Auction != 0 {

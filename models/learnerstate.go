@@ -12,7 +12,7 @@ import (
 
 const (
 	learnerName    = "bidwell learner\n"
-	learnerVersion = 5
+	learnerVersion = 6
 	mostCampaigns  = 1 << 22
 )
 

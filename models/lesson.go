@@ -5,24 +5,21 @@ import "bidwell/rtb"
 // Lesson is an impression as it is learned from. Its fields are of fixed size:
 // it is kept as it is, for weeks and on disk, so it does not say who it was.
 type Lesson struct {
-	Bid        rtb.BidID
-	Time       int64 // Unix seconds: of the impression, and of the click once it was clicked
-	Advertiser rtb.AdvertiserID
-	Campaign   rtb.CampaignID
-	LineItem   rtb.LineItemID
-	Creative   rtb.CreativeID
-	Arms       [rtb.MaxLayers]uint16
-	CTR, CVR   float32 // as they made the price
-	WinRate    float32 // the chance to win that it had
-	Model      uint32
-	Clicked    bool
-	Features   rtb.Features
+	Bid      rtb.BidID
+	Time     int64 // Unix seconds: of the impression, and of the click once it was clicked
+	Campaign rtb.CampaignID
+	Creative rtb.CreativeID
+	CTR      float32 // as it made the price
+	WinRate  float32 // the chance to win that it had
+	Model    uint32
+	Clicked  bool
+	Features rtb.Features
 }
 
 func lessonOf(e *rtb.Event) Lesson {
 	return Lesson{
-		Bid: e.Bid, Time: e.Time.Unix(), Advertiser: e.Advertiser, Campaign: e.Campaign, LineItem: e.LineItem,
-		Creative: e.Creative, Arms: e.Arms, CTR: e.CTR, CVR: e.CVR, Model: e.Model, Features: e.Features,
+		Bid: e.Bid, Time: e.Time.Unix(), Campaign: e.Campaign, Creative: e.Creative,
+		CTR: e.CTR, Model: e.Model, Features: e.Features,
 	}
 }
 

@@ -2,7 +2,6 @@ package models
 
 import (
 	"math/bits"
-	"time"
 
 	"bidwell/rtb"
 )
@@ -167,6 +166,3 @@ func (l *Learner) Publish() {
 		l.Creatives.Publish()
 	}
 }
-
-// Clock is the time of the last event.
-func (l *Learner) Clock() time.Time { return time.Unix(l.now, 0) }
