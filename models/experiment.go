@@ -372,14 +372,9 @@ func (x *Experiments) Names(arms *[rtb.MaxLayers]uint16) (names []string) {
 // to end it; both are well mixed also for users whose ids count up.
 func bucketOf(salt uint64, user *rtb.UserID) uint16 {
 	a, b := binary.LittleEndian.Uint64(user[:8]), binary.LittleEndian.Uint64(user[8:])
-	h := foldProduct(a^salt^0xa0761d6478bd642f, b^0xe7037ed1a0b428db^bits.RotateLeft64(salt, 32))
-	h = foldProduct(h^salt^0x8ebc6af09c88c6e3, 0x589965cc75374cc3^h)
+	h := mix(a^salt^0xa0761d6478bd642f, b^0xe7037ed1a0b428db^bits.RotateLeft64(salt, 32))
+	h = mix(h^salt^0x8ebc6af09c88c6e3, 0x589965cc75374cc3^h)
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
 	return uint16((h ^ h>>33) % ExperimentBuckets)
-}
-
-func foldProduct(a, b uint64) uint64 {
-	hi, lo := bits.Mul64(a, b)
-	return hi ^ lo
 }

@@ -35,7 +35,7 @@ func (l *leaf) winRate(worth, price rtb.Money) float64 {
 	if s := l.shifts[priceBin(worth)/classBins]; s != nil {
 		x += s[bin]
 	}
-	return logistic(float64(x))
+	return sigmoid(float64(x))
 }
 
 const (
@@ -222,7 +222,7 @@ func (s *Shader) leaf(rates *[priceBins]float32, f *format, floor int, known flo
 				if shift != nil {
 					x += float64(shift[i])
 				}
-				high = max(high, logistic(x))
+				high = max(high, sigmoid(x))
 				wins[i] = high
 			}
 			if plain = -1; shift == nil {

@@ -183,7 +183,7 @@ func (t *trials) correct(rates *[priceBins]float32, trust float64) {
 		at = i
 	}
 	for i := range rates {
-		rates[i] = float32(logistic(logOdds(float64(rates[i])) + shift[i]))
+		rates[i] = float32(sigmoid(logOdds(float64(rates[i])) + shift[i]))
 	}
 }
 
@@ -211,11 +211,8 @@ func rising(rates *[priceBins]float32) {
 }
 
 func logOdds(p float64) float64 {
-	p = min(1-1e-6, max(1e-6, p))
-	return math.Log(p / (1 - p))
+	return logit(min(1-1e-6, max(1e-6, p)))
 }
-
-func logistic(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
 // fit is the logistic curve in the logarithm of the price that goes with
 // trials best; the base of all curves where prices are not told.
@@ -232,7 +229,7 @@ func (t *trials) fit() *[priceBins]float32 {
 				continue
 			}
 			x := (float64(i) + 0.5 - centre) / unit
-			p := logistic(a + k*x)
+			p := sigmoid(a + k*x)
 			u, v := float64(t.wins[i])-n*p, n*max(1e-6, p*(1-p))
 			ga, gk = ga+u, gk+u*x
 			haa, hak, hkk = haa+v, hak+v*x, hkk+v*x*x
@@ -246,7 +243,7 @@ func (t *trials) fit() *[priceBins]float32 {
 	}
 	rates := new([priceBins]float32)
 	for i := range rates {
-		rates[i] = float32(logistic(a + k*(float64(i)+1-centre)/unit))
+		rates[i] = float32(sigmoid(a + k*(float64(i)+1-centre)/unit))
 	}
 	return rates
 }
