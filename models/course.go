@@ -1,13 +1,12 @@
 package models
 
-import "math"
-
 // course is how one kind of thing is learned: several settings side by side,
 // each adding to what was known before, and the corrections of the best.
 type course struct {
 	learners   []*FTRL
 	losses     []float64 // log loss of each, older examples counting less
 	best       int
+	pairs      *pairing // what pairs of features add to the best; nil for none
 	calibrator *Calibrator
 
 	// Of the corrected predictions of late, and of those before: what went bad
@@ -52,11 +51,10 @@ func (c *course) learn(hashes []uint32, label bool) float64 {
 		if i == c.best {
 			p = q
 		}
-		loss := math.Log1p(-q)
-		if label {
-			loss = math.Log(q)
-		}
-		c.losses[i] = c.losses[i]*(1-1.0/lossLife) - loss
+		c.losses[i] = c.losses[i]*(1-1.0/lossLife) + logLoss(q, label)
+	}
+	if c.pairs != nil {
+		p = c.pairs.learn(hashes, p, label)
 	}
 	for i := range c.losses {
 		if c.losses[i] < 0.999*c.losses[c.best] { // no change for next to nothing
@@ -86,3 +84,11 @@ func (c *course) metrics() Metrics {
 
 // model is the best of the learners.
 func (c *course) model() *Logistic { return c.learners[c.best].Model() }
+
+// paired is what the pairs add to it, nil while it predicts better without.
+func (c *course) paired() *Pairs {
+	if c.pairs == nil || !c.pairs.serves {
+		return nil
+	}
+	return c.pairs.model()
+}

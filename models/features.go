@@ -86,6 +86,7 @@ type Features struct {
 	by            *Predictor
 	model         *Model
 	sum           float32
+	paired        paired
 	converted     bool // conversionSum is known
 	conversionSum float32
 

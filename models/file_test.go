@@ -44,7 +44,7 @@ func trained(t testing.TB) *Logistic {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return m.Clicks
 }
 
 func TestModelSurvivesTheFile(t *testing.T) {

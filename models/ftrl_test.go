@@ -43,13 +43,13 @@ func TestTrainLearns(t *testing.T) {
 	if metrics.Rows != 60_000 || !metrics.From.Equal(noon) || !metrics.Through.Equal(noon.Add(59_999*time.Second)) {
 		t.Errorf("metrics of the rows: %+v", metrics)
 	}
-	if metrics != m.Metrics() || !m.Trained().Equal(metrics.Through) {
-		t.Errorf("the model keeps %+v, want %+v", m.Metrics(), metrics)
+	if metrics != m.Clicks.Metrics() || !m.Clicks.Trained().Equal(metrics.Through) {
+		t.Errorf("the model keeps %+v, want %+v", m.Clicks.Metrics(), metrics)
 	}
 
 	var score scoreboard
 	for e := range world(60_000, 3) {
-		score.add(m.Predict(e.Hashes), e.Click)
+		score.add(m.ClickRate(1, e.Hashes), e.Click)
 	}
 	got := score.metrics()
 	if got.AUC < 0.74 || got.NE() > 0.92 || math.Abs(got.Calibration-1) > 0.1 {

@@ -10,7 +10,8 @@ import (
 // FwFMConfig sets how an [FwFM] learns.
 type FwFMConfig struct {
 	// Fields is the field of each feature of an example, in the order of its
-	// hashes. Features of one field do not interact with one another.
+	// hashes; noField for one that is left out. Features of one field do not
+	// interact with one another.
 	Fields []uint8
 
 	Eta    float64 // learning rate of AdaGrad
@@ -26,6 +27,7 @@ func DefaultFwFM(fields []uint8) FwFMConfig {
 
 const (
 	maxFields = 64
+	noField   = 255
 	rank      = 8 // of the vectors
 )
 
@@ -36,7 +38,7 @@ func (c FwFMConfig) Validate() error {
 		errs = append(errs, fmt.Errorf("fields: got %d features, want 1 to %d", len(c.Fields), maxHashes))
 	}
 	for i, f := range c.Fields {
-		if f >= maxFields {
+		if f >= maxFields && f != noField {
 			errs = append(errs, fmt.Errorf("fields[%d]: want less than %d", i, maxFields))
 		}
 	}
@@ -77,7 +79,6 @@ type FwFM struct {
 
 // factors are all that predictions are made from.
 type factors struct {
-	places   []uint8 // the field of each feature
 	fields   int
 	vectors  []vector  // by hash
 	linear   []vector  // by field
@@ -98,11 +99,14 @@ func NewFwFM(tableBits int, cfg FwFMConfig) (*FwFM, error) {
 	}
 	fields := 0
 	for _, v := range cfg.Fields {
-		fields = max(fields, int(v)+1)
+		if v != noField {
+			fields = max(fields, int(v)+1)
+		}
 	}
+	cfg.Fields = slices.Clone(cfg.Fields)
 	f := &FwFM{
 		factors: factors{
-			places: slices.Clone(cfg.Fields), fields: fields, vectors: make([]vector, 1<<tableBits),
+			fields: fields, vectors: make([]vector, 1<<tableBits),
 			linear: make([]vector, fields), strength: make([]float32, fields*fields),
 		},
 		cfg: cfg, coin: key1, squares: make([]vector, 1<<tableBits),
@@ -130,19 +134,29 @@ func NewFwFM(tableBits int, cfg FwFMConfig) (*FwFM, error) {
 // Logit is the score of an example, of which the sigmoid is the prediction.
 // There must be as many hashes as cfg.Fields. Sums and pull are left behind
 // for the step.
-func (f *FwFM) Logit(hashes []uint32) float64 { return f.factors.logit(hashes, f.sums, f.pull) }
+func (f *FwFM) Logit(hashes []uint32) float64 {
+	return f.factors.logit(hashes, f.cfg.Fields, f.sums, f.pull)
+}
 
-// logit sums up the vectors of each field, which is all that a product of sums
-// needs, and leaves behind what the fields are pulled by.
-func (f *factors) logit(hashes []uint32, sums, pull []vector) float64 {
+// gather adds the vectors of features to the sums of their fields.
+func (f *factors) gather(hashes []uint32, fields []uint8, sums []vector) {
 	mask := uint32(len(f.vectors) - 1)
-	clear(sums)
-	for i, h := range hashes[:len(f.places)] {
-		s, v := &sums[f.places[i]], &f.vectors[h&mask]
+	for i, h := range hashes[:len(fields)] {
+		if fields[i] == noField {
+			continue
+		}
+		s, v := &sums[fields[i]], &f.vectors[h&mask]
 		for k := range s {
 			s[k] += v[k]
 		}
 	}
+}
+
+// logit sums up the vectors of each field, which is all that a product of sums
+// needs, and leaves behind what the fields are pulled by.
+func (f *factors) logit(hashes []uint32, fields []uint8, sums, pull []vector) float64 {
+	clear(sums)
+	f.gather(hashes, fields, sums)
 	logit := f.bias
 	for a := range pull {
 		var all vector
@@ -184,15 +198,18 @@ func (f *FwFM) Learn(hashes []uint32, label bool, weight float64) float64 {
 	if label {
 		g--
 	}
-	f.step(hashes, float32(g*weight))
+	f.step(hashes, f.cfg.Fields, float32(g*weight))
 	return p
 }
 
-func (f *FwFM) step(hashes []uint32, g float32) {
+// step goes down the gradient g of the last logit.
+func (f *FwFM) step(hashes []uint32, fields []uint8, g float32) {
 	mask := uint32(len(f.vectors) - 1)
 	eta, l2 := float32(f.cfg.Eta), float32(f.cfg.L2)
-	for i, h := range hashes[:len(f.places)] {
-		f.vectors[h&mask].descend(&f.squares[h&mask], &f.pull[f.places[i]], g, eta, l2)
+	for i, h := range hashes[:len(fields)] {
+		if fields[i] != noField {
+			f.vectors[h&mask].descend(&f.squares[h&mask], &f.pull[fields[i]], g, eta, l2)
+		}
 	}
 	for a := range f.sums {
 		f.linear[a].descend(&f.linearSq[a], &f.sums[a], g, eta, l2)
@@ -231,27 +248,3 @@ func (f *FwFM) uniform() float64 {
 // Metrics are those of all examples so far, each predicted before it was
 // learned from.
 func (f *FwFM) Metrics() Metrics { return f.score.metrics() }
-
-// Pairwise is what an [FwFM] has learned. It is immutable and safe to share.
-type Pairwise struct {
-	factors
-	metrics Metrics
-}
-
-// Model is what has been learned so far. It costs a copy of the table.
-func (f *FwFM) Model() *Pairwise {
-	m := &Pairwise{factors: f.factors, metrics: f.Metrics()}
-	m.vectors, m.linear, m.strength = slices.Clone(f.vectors), slices.Clone(f.linear), slices.Clone(f.strength)
-	return m
-}
-
-// Predict is the probability for as many features as it learned from, between
-// 1e-6 and 0.9. It does not allocate.
-func (m *Pairwise) Predict(hashes []uint32) float64 {
-	var sums, pull [maxFields]vector
-	return probability(float32(m.logit(hashes, sums[:m.fields], pull[:m.fields])))
-}
-
-// Metrics are those of its training, each example predicted before it was
-// learned from.
-func (m *Pairwise) Metrics() Metrics { return m.metrics }

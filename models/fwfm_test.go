@@ -119,18 +119,6 @@ func TestFwFMDoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Update([]uint32{1, 2, 3}, true)
-	m := f.Model()
-	before := m.Predict([]uint32{1, 2, 3})
-	if want := probability(float32(f.Logit([]uint32{1, 2, 3}))); before != want {
-		t.Errorf("the model says %v, its learner %v", before, want)
-	}
-	f.Update([]uint32{1, 2, 3}, true)
-	if after := m.Predict([]uint32{1, 2, 3}); after != before || m.Metrics().Rows != 1 {
-		t.Errorf("the model went on learning: %v, then %v, of %d rows", before, after, m.Metrics().Rows)
-	}
-	if allocs := testing.AllocsPerRun(100, func() { m.Predict([]uint32{1, 2, 3}) }); allocs != 0 {
-		t.Errorf("Predict allocates %v times, want 0", allocs)
-	}
 	if allocs := testing.AllocsPerRun(100, func() { f.Update([]uint32{1, 2, 3}, false) }); allocs != 0 {
 		t.Errorf("Update allocates %v times, want 0", allocs)
 	}

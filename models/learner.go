@@ -17,6 +17,11 @@ type LearnerConfig struct {
 	// has predicted best of late is in the model.
 	Clicks, Conversions []FTRLConfig
 
+	// PairBits is the size of the table of what pairs of features add to clicks:
+	// 2^PairBits vectors; zero for none. They are in the model while they predict
+	// better than without.
+	PairBits int
+
 	// ClickWait is how long after an impression its click is waited for. Then it
 	// is learned from, clicked or not: if the clicks were learned from at once,
 	// there would be nothing but clicks at first.
@@ -42,6 +47,7 @@ func DefaultLearner() LearnerConfig {
 		Bits:           DefaultBits,
 		Clicks:         []FTRLConfig{SteadyFTRL(), DefaultFTRL()},
 		Conversions:    []FTRLConfig{scarceFTRL()},
+		PairBits:       DefaultPairBits,
 		ClickWait:      5 * time.Minute,
 		ConversionWait: 30 * 24 * time.Hour,
 		Keep:           1,
@@ -52,7 +58,7 @@ func DefaultLearner() LearnerConfig {
 
 // Validate reports every setting that is wrong.
 func (c LearnerConfig) Validate() error {
-	errs := []error{checkBits(c.Bits), c.Calibration.Validate()}
+	errs := []error{checkBits(c.Bits), checkPairBits(c.PairBits), c.Calibration.Validate()}
 	for _, s := range [][]FTRLConfig{c.Clicks, c.Conversions} {
 		if len(s) == 0 || len(s) > 16 {
 			errs = append(errs, fmt.Errorf("settings: got %d, want 1 to 16", len(s)))
@@ -159,9 +165,15 @@ func newLearner(cfg LearnerConfig) (*Learner, error) {
 // begin prepares the courses to add to what base knows.
 func (l *Learner) begin(base *Model) (err error) {
 	l.base = base
-	if l.clicks, err = newCourse(l.cfg, l.cfg.Clicks, base.Clicks, l.cfg.Keep); err == nil {
-		l.conversions, err = newCourse(l.cfg, l.cfg.Conversions, base.Conversions, 1)
+	if l.clicks, err = newCourse(l.cfg, l.cfg.Clicks, base.Clicks, l.cfg.Keep); err != nil {
+		return err
 	}
+	if l.cfg.PairBits > 0 {
+		if l.clicks.pairs, err = newPairing(l.cfg.PairBits, pairConfig(), base.Pairs, l.cfg.Keep); err != nil {
+			return err
+		}
+	}
+	l.conversions, err = newCourse(l.cfg, l.cfg.Conversions, base.Conversions, 1)
 	return err
 }
 
@@ -384,6 +396,7 @@ func (l *Learner) mostOrder(campaign rtb.CampaignID) float64 {
 func (l *Learner) Model() *Model {
 	m := &Model{
 		Clicks:      l.clicks.model(),
+		Pairs:       l.clicks.paired(),
 		Conversions: l.conversions.model(),
 		ClickRatio:  l.clicks.calibrator.Table(),
 		Orders:      make(map[rtb.CampaignID]rtb.Money, len(l.orders)),
@@ -403,6 +416,9 @@ func (l *Learner) Model() *Model {
 	}
 	return m
 }
+
+// Paired reports whether what pairs of features add is in the model now.
+func (l *Learner) Paired() bool { return l.clicks.pairs != nil && l.clicks.pairs.serves }
 
 // Refit fits the corrections anew; do so now and then, such as once a night.
 func (l *Learner) Refit() { l.clicks.calibrator.Refit() }

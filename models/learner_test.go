@@ -369,6 +369,7 @@ func TestWholeModelsSurviveTheJourney(t *testing.T) {
 	l, s := testLearner(t, nil), newShop(2)
 	s.play(t, l, 30_000)
 	m := l.Model()
+	m.Pairs = randomPairs(t)
 	var file bytes.Buffer
 	if err := m.Write(&file); err != nil {
 		t.Fatal(err)
@@ -378,8 +379,7 @@ func TestWholeModelsSurviveTheJourney(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 100 {
-		e, _, _ := s.impression(1)
-		hashes := e.Features.Append(nil)
+		hashes := features(s.Rand)
 		if read.ClickRate(1, hashes) != m.ClickRate(1, hashes) || read.ConversionRate(1, hashes) != m.ConversionRate(1, hashes) ||
 			read.Order(1) != m.Order(1) {
 			t.Fatal("a model that was read predicts something else")

@@ -12,7 +12,7 @@ import (
 
 const (
 	learnerName    = "bidwell learner\n"
-	learnerVersion = 6
+	learnerVersion = 7
 	mostCampaigns  = 1 << 22
 )
 
@@ -140,7 +140,62 @@ func (c *course) walk(s *state) {
 		f.walk(s)
 	}
 	s.count(&c.best, len(c.learners)-1)
+	if c.pairs != nil {
+		c.pairs.walk(s)
+	}
 	c.calibrator.walk(s)
+}
+
+// walk carries the vectors that have learned something.
+func (g *pairing) walk(s *state) {
+	s.same(uint64(len(g.vectors)))
+	s.float64(&g.plain, &g.with)
+	s.bool(&g.serves)
+	s.uint64(&g.coin)
+	s.float32(&g.bias, &g.biasSq)
+	for a := range g.linear {
+		g.linear[a].walk(s)
+		g.linearSq[a].walk(s)
+	}
+	for i := range g.strength {
+		s.float32(&g.strength[i], &g.strongSq[i])
+	}
+	walkTable(s, len(g.vectors), func(i int) bool { return g.squares[i] != (vector{}) }, func(i int) {
+		g.vectors[i].walk(s)
+		g.squares[i].walk(s)
+	})
+}
+
+func (v *vector) walk(s *state) {
+	for k := range v {
+		s.float32(&v[k])
+	}
+}
+
+// walkTable carries the entries of a table that are in use.
+func walkTable(s *state, size int, used func(i int) bool, entry func(i int)) {
+	n := 0
+	if !s.reading {
+		for i := range size {
+			if used(i) {
+				n++
+			}
+		}
+	}
+	s.count(&n, size)
+	at := 0
+	for range n {
+		step := 0
+		for !s.reading && !used(at+step) {
+			step++
+		}
+		s.failed = s.failed || at == size
+		if s.count(&step, size-1-at); s.failed {
+			return
+		}
+		entry(at + step)
+		at += step + 1
+	}
 }
 
 // walk carries the coordinates that have learned something.
@@ -152,36 +207,10 @@ func (f *FTRL) walk(s *state) {
 	s.same(uint64(len(f.table)))
 	s.uint64(&f.coin)
 	s.float64(&f.biasZ, &f.biasN)
-	n := 0
-	for i := range f.table {
-		if f.table[i].n != 0 {
-			n++
-		}
-	}
-	s.count(&n, len(f.table))
-	if !s.reading {
-		before := 0
-		for i := range f.table {
-			if c := &f.table[i]; c.n != 0 {
-				step := i - before
-				s.count(&step, len(f.table))
-				s.float32(&c.z, &c.n, &c.weight)
-				before = i
-			}
-		}
-		return
-	}
-	at := 0
-	for range n {
-		step := 0
-		s.count(&step, len(f.table)-1-at)
-		if s.failed {
-			return
-		}
-		at += step
-		c := &f.table[at]
+	walkTable(s, len(f.table), func(i int) bool { return f.table[i].n != 0 }, func(i int) {
+		c := &f.table[i]
 		s.float32(&c.z, &c.n, &c.weight)
-	}
+	})
 }
 
 func (c *Calibrator) walk(s *state) {

@@ -15,6 +15,7 @@ type Model struct {
 	Version uint32
 
 	Clicks      *Logistic
+	Pairs       *Pairs    // what pairs of features add to the logit of a click; nil where that predicted no better
 	Conversions *Logistic // of clicks; its score is the odds, see [Learner]; nil when none has been learned
 
 	// What the predictions are corrected by; nil for nothing.
@@ -71,9 +72,17 @@ func (m *Model) conversions(campaign rtb.CampaignID, score float32) float64 {
 	return p
 }
 
+func (m *Model) clickLogit(hashes []uint32) float32 {
+	logit := m.Clicks.bias + m.Clicks.sum(hashes)
+	if m.Pairs != nil {
+		logit += m.Pairs.of(hashes)
+	}
+	return logit
+}
+
 // ClickRate is that of a list of features in a campaign.
 func (m *Model) ClickRate(campaign rtb.CampaignID, hashes []uint32) float64 {
-	return m.clicks(campaign, m.Clicks.bias+m.Clicks.sum(hashes))
+	return m.clicks(campaign, m.clickLogit(hashes))
 }
 
 // ConversionRate is that of a click.

@@ -15,15 +15,16 @@ import (
 // A file of a whole [Model] is, in little-endian order:
 //
 //	magic, version
-//	five parts        each its length, uvarint, and its bytes; no length for what is not there:
-//	                  clicks and conversions (files of [Logistic]), their corrections, orders
+//	six parts         each its length, uvarint, and its bytes; no length for what is not there:
+//	                  clicks and conversions (files of [Logistic]), their corrections, orders, pairs
 //	CRC-32 (IEEE) of all before        uint32
 //
-// Its number in a registry is not part of it. A file of a [Logistic] alone is
-// a Model of clicks without corrections.
+// Version 1 has no part for pairs. The number in a registry is not part of it.
+// A file of a [Logistic] alone is a Model of clicks without corrections.
 const (
 	wholeMagic   = "bidwell whole model\n"
-	wholeVersion = 1
+	wholeVersion = 2
+	withoutPairs = 1
 	maxOrders    = 1 << 20
 )
 
@@ -57,6 +58,11 @@ func (m *Model) Write(w io.Writer) error {
 		orders = binary.LittleEndian.AppendUint64(orders, uint64(m.Orders[campaign]))
 	}
 	part(orders)
+	if m.Pairs == nil {
+		part(nil)
+	} else {
+		part(m.Pairs.appendFile(nil))
+	}
 	b = binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 	if _, err := w.Write(b); err != nil {
 		return fmt.Errorf("write model: %w", err)
@@ -87,13 +93,18 @@ func parseModel(b []byte) (*Model, error) {
 		}
 		return &Model{Clicks: clicks}, nil
 	}
-	body, err := checkFile(b, wholeMagic, wholeVersion)
+	version := byte(wholeVersion)
+	var parts [6][]byte
+	there := len(parts)
+	if at := len(wholeMagic); len(b) > at && b[at] == withoutPairs {
+		version, there = withoutPairs, there-1
+	}
+	body, err := checkFile(b, wholeMagic, version)
 	if err != nil {
 		return nil, err
 	}
 	f := fileReader{rest: body}
-	var parts [5][]byte
-	for i := range parts {
+	for i := range parts[:there] {
 		n := f.uvarint()
 		if f.failed || n > uint64(len(f.rest)) {
 			return nil, fmt.Errorf("%w: part %d is cut off", ErrModelDamaged, i)
@@ -119,8 +130,15 @@ func parseModel(b []byte) (*Model, error) {
 			}
 		}
 	}
-	m.Orders, err = parseOrders(parts[4])
-	return m, err
+	if m.Orders, err = parseOrders(parts[4]); err != nil {
+		return nil, err
+	}
+	if len(parts[5]) > 0 {
+		if m.Pairs, err = parsePairs(parts[5]); err != nil {
+			return nil, fmt.Errorf("pairs: %w", err)
+		}
+	}
+	return m, nil
 }
 
 func parseOrders(b []byte) (map[rtb.CampaignID]rtb.Money, error) {

@@ -16,9 +16,12 @@ import (
 // and creative, so that weights are not in the cache for having just been
 // used. The median is of single predictions, the clock's own time in it.
 func BenchmarkPrediction(b *testing.B) {
-	for _, bits := range []int{18, 22} {
-		b.Run(fmt.Sprintf("bits=%d", bits), func(b *testing.B) {
-			p := NewPredictor(&Model{Clicks: randomModel(bits)})
+	for _, c := range []struct {
+		bits  int
+		pairs *Pairs
+	}{{18, nil}, {22, nil}, {18, randomPairs(b)}, {22, randomPairs(b)}} {
+		b.Run(fmt.Sprintf("bits=%d/pairs=%t", c.bits, c.pairs != nil), func(b *testing.B) {
+			p := NewPredictor(&Model{Clicks: randomModel(c.bits), Pairs: c.pairs})
 			r := rand.New(rand.NewPCG(1, 1))
 			type bid struct {
 				req      *rtb.Request

@@ -94,6 +94,9 @@ func (p *Predictor) Use(f *Features, version uint32, canary bool, coin uint64) {
 func (p *Predictor) begin(f *Features, m *Model) {
 	f.by, f.model = p, m
 	f.sum = m.Clicks.bias + m.Clicks.sum(f.Hashes[:f.shared])
+	if m.Pairs != nil {
+		m.Pairs.begin(&f.paired, f.Hashes[:f.shared])
+	}
 	f.converted = false
 }
 
@@ -103,7 +106,12 @@ func (p *Predictor) Click(f *Features) float64 {
 	if f.by != p {
 		p.Begin(f)
 	}
-	return f.model.clicks(f.campaign, f.sum+f.model.Clicks.sum(f.Hashes[f.shared:]))
+	m, own := f.model, f.Hashes[f.shared:]
+	logit := f.sum + m.Clicks.sum(own)
+	if m.Pairs != nil {
+		logit += m.Pairs.candidate(&f.paired, own)
+	}
+	return m.clicks(f.campaign, logit)
 }
 
 // Conversion is the probability that a click on the last [Features.Candidate]

@@ -22,16 +22,22 @@ type TrainConfig struct {
 	// Settings are tried side by side on the same examples; the model is the
 	// one whose predictions, made before learning, had the least log loss.
 	Settings []FTRLConfig
+	// PairBits is the size of the table of what pairs of features add, which is
+	// in the model if it predicted better so: 2^PairBits vectors; zero for none.
+	PairBits int
 }
 
-// DefaultTrainConfig tries the usual settings and those for rare clicks.
+// DefaultTrainConfig tries the usual settings and those for rare clicks, and
+// pairs of features.
 func DefaultTrainConfig() TrainConfig {
-	return TrainConfig{Bits: DefaultBits, Settings: []FTRLConfig{DefaultFTRL(), RareFTRL(), SteadyFTRL()}}
+	return TrainConfig{
+		Bits: DefaultBits, Settings: []FTRLConfig{DefaultFTRL(), RareFTRL(), SteadyFTRL()}, PairBits: DefaultPairBits,
+	}
 }
 
 // Validate reports every setting that is wrong.
 func (c TrainConfig) Validate() error {
-	errs := []error{checkBits(c.Bits)}
+	errs := []error{checkBits(c.Bits), checkPairBits(c.PairBits)}
 	if len(c.Settings) == 0 || len(c.Settings) > 16 {
 		errs = append(errs, fmt.Errorf("settings: got %d, want 1 to 16", len(c.Settings)))
 	}
@@ -50,9 +56,9 @@ var ErrNoExamples = errors.New("no examples to learn from")
 // with their predictions.
 const maxChecks = 8
 
-// Train learns a model from examples in the order of their time, in one pass.
-// It stops at the first error.
-func Train(examples iter.Seq2[Example, error], cfg TrainConfig) (*Logistic, Metrics, error) {
+// Train learns a model of clicks from examples in the order of their time, in
+// one pass. It stops at the first error.
+func Train(examples iter.Seq2[Example, error], cfg TrainConfig) (*Model, Metrics, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, Metrics{}, fmt.Errorf("train: %w", err)
 	}
@@ -63,6 +69,14 @@ func Train(examples iter.Seq2[Example, error], cfg TrainConfig) (*Logistic, Metr
 			return nil, Metrics{}, fmt.Errorf("train: %w", err)
 		}
 		learners = append(learners, l)
+	}
+	best := learners[0]
+	var pairs *pairing
+	if cfg.PairBits > 0 {
+		var err error
+		if pairs, err = newPairing(cfg.PairBits, pairConfig(), nil, 1); err != nil {
+			return nil, Metrics{}, fmt.Errorf("train: %w", err)
+		}
 	}
 	var checks [][]uint32
 	var from, through time.Time
@@ -84,21 +98,32 @@ func Train(examples iter.Seq2[Example, error], cfg TrainConfig) (*Logistic, Metr
 		if len(checks) < maxChecks {
 			checks = append(checks, slices.Clone(e.Hashes))
 		}
+		p := 0.0
 		for _, l := range learners {
-			l.Update(e.Hashes, e.Click)
+			if q := l.Update(e.Hashes, e.Click); l == best {
+				p = q
+			}
+		}
+		if pairs != nil {
+			pairs.learn(e.Hashes, p, e.Click)
+		}
+		for _, l := range learners {
+			if l.score.loss < best.score.loss {
+				best = l
+			}
 		}
 	}
-	best := learners[0]
-	for _, l := range learners[1:] {
-		if l.Metrics().LogLoss < best.Metrics().LogLoss {
-			best = l
-		}
-	}
-	m := best.Model()
-	if m.metrics.Rows == 0 {
+	m := &Model{Clicks: best.Model()}
+	metrics := &m.Clicks.metrics
+	if metrics.Rows == 0 {
 		return nil, Metrics{}, fmt.Errorf("train: %w", ErrNoExamples)
 	}
-	m.metrics.From, m.metrics.Through = from, through
-	m.checks = checks
-	return m, m.metrics, nil
+	if pairs != nil {
+		if with := pairs.Metrics(); with.Rows == metrics.Rows && with.LogLoss < 0.999*metrics.LogLoss {
+			*metrics, m.Pairs = with, pairs.model()
+		}
+	}
+	metrics.From, metrics.Through = from, through
+	m.Clicks.checks = checks
+	return m, *metrics, nil
 }

@@ -53,6 +53,7 @@ type config struct {
 		On        bool
 		Every     time.Duration // between two models
 		Bits      int           // of the table of weights
+		Pairs     int           // bits of the table of vectors, zero for none
 		ClickWait time.Duration // for the click of an impression
 		Keep      float64       // part of the impressions without a click that is learned from
 	}
@@ -90,6 +91,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.Bool("learn.on", true, "learn from what happens and bid by it")
 	flags.Duration("learn.every", time.Second, "how often bidders get what was learned since")
 	flags.Int("learn.bits", learn.Bits, "size of the tables of weights: 2^bits entries, 18 to 24")
+	flags.Int("learn.pairs", learn.PairBits, "size of the table of what pairs of features add: 2^pairs entries, 10 to 22; 0: none")
 	flags.Duration("learn.click-wait", learn.ClickWait, "how long after an impression its click counts")
 	flags.Float64("learn.keep", learn.Keep, "part of the impressions without a click that is learned from")
 	flags.String("simulated-time", "", "for tests: a time such as 2026-01-05T00:00:00Z from which requests move the clock by the header X-Bidwell-Time; loopback only")
@@ -243,6 +245,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	}
 	cfg.Pacing.Hold, cfg.Pacing.Lease, cfg.Pacing.Silence = k.Duration("pacing.hold"), k.Duration("pacing.lease"), k.Duration("pacing.silence")
 	cfg.Learn.On, cfg.Learn.Every, cfg.Learn.Bits = k.Bool("learn.on"), k.Duration("learn.every"), k.Int("learn.bits")
+	cfg.Learn.Pairs = k.Int("learn.pairs")
 	cfg.Learn.ClickWait, cfg.Learn.Keep = k.Duration("learn.click-wait"), k.Float64("learn.keep")
 	errs = append(errs, cfg.checkLearning())
 	cfg.Log.URL, cfg.Log.Replicas, cfg.Log.Keep = k.String("log.url"), k.Int("log.replicas"), k.Duration("log.keep")

@@ -43,8 +43,7 @@ func (s *server) openLearning(ctx context.Context) error {
 	if !s.cfg.Learn.On {
 		return nil
 	}
-	cfg := models.DefaultLearner()
-	cfg.Bits, cfg.ClickWait, cfg.Keep = s.cfg.Learn.Bits, s.cfg.Learn.ClickWait, s.cfg.Learn.Keep
+	cfg := s.cfg.learner()
 	l := &learning{every: s.cfg.Learn.Every, path: filepath.Join(s.cfg.Data, "learner")}
 	state, err := os.ReadFile(l.path)
 	switch {
@@ -201,7 +200,7 @@ func (l *learning) model(now time.Time) (*models.Model, models.Metrics) {
 		l.learner.Refit()
 		l.refit = now.Add(refitEvery)
 		m := l.learner.Metrics()
-		slog.Info("corrections fitted anew", "impressions", m.Rows, "clicks", m.Clicks, "ne", m.NE(), "calibration", m.Calibration)
+		slog.Info("corrections fitted anew", "impressions", m.Rows, "clicks", m.Clicks, "ne", m.NE(), "calibration", m.Calibration, "pairs", l.learner.Paired())
 	}
 	m := l.learner.Model()
 	l.learner.Publish()
@@ -209,15 +208,19 @@ func (l *learning) model(now time.Time) (*models.Model, models.Metrics) {
 	return m, l.learner.Metrics()
 }
 
+func (c *config) learner() models.LearnerConfig {
+	cfg := models.DefaultLearner()
+	cfg.Bits, cfg.PairBits, cfg.ClickWait, cfg.Keep = c.Learn.Bits, c.Learn.Pairs, c.Learn.ClickWait, c.Learn.Keep
+	return cfg
+}
+
 // checkLearning reports every setting that is wrong.
 func (c *config) checkLearning() error {
-	cfg := models.DefaultLearner()
-	cfg.Bits, cfg.ClickWait, cfg.Keep = c.Learn.Bits, c.Learn.ClickWait, c.Learn.Keep
 	var errs []error
 	if c.Learn.Every < 10*time.Millisecond || c.Learn.Every > time.Hour {
 		errs = append(errs, errors.New("learn.every: must be from 10ms to 1h"))
 	}
-	if err := cfg.Validate(); err != nil {
+	if err := c.learner().Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("learn: %w", err))
 	}
 	return errors.Join(errs...)

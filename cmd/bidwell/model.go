@@ -76,6 +76,7 @@ of an impression and fits any advertiser, as the built-in starter model does.`,
 	cmd.Flags().StringVar(&out, "out", "", "file to write the model to")
 	cmd.Flags().StringVar(&data, "data", "", "data folder whose documents the log speaks of")
 	cmd.Flags().IntVar(&cfg.Bits, "bits", cfg.Bits, "size of the weight table: 2^bits entries, 18 to 24")
+	cmd.Flags().IntVar(&cfg.PairBits, "pairs", cfg.PairBits, "size of the table of what pairs of features add, which is kept where it predicts better: 2^pairs entries, 10 to 22; 0: none")
 	cmd.Flags().Float64Var(&own.Alpha, "alpha", own.Alpha, "learning rate; without any of these four, several settings are tried and the best is kept")
 	cmd.Flags().Float64Var(&own.Beta, "beta", own.Beta, "smooths the learning rate of rare features")
 	cmd.Flags().Float64Var(&own.L1, "l1", own.L1, "keeps rare features out of the model")
@@ -96,6 +97,7 @@ type trained struct {
 	NE          float64 `json:"ne"`
 	AUC         float64 `json:"auc"`
 	Calibration float64 `json:"calibration"`
+	Pairs       bool    `json:"pairs"` // what pairs of features add is in it
 	Bytes       int     `json:"bytes"`
 	Version     uint32  `json:"version,omitempty"` // in the running bidwell that it was added to
 }
@@ -133,7 +135,7 @@ func trainModel(cmd *cobra.Command, in, out, data string, cfg models.TrainConfig
 		return trained{}, nil, err
 	}
 	return trained{
-		Rows: metrics.Rows, Clicks: metrics.Clicks, LogLoss: metrics.LogLoss, NE: metrics.NE(), AUC: metrics.AUC, Calibration: metrics.Calibration, Bytes: written.Len(),
+		Rows: metrics.Rows, Clicks: metrics.Clicks, LogLoss: metrics.LogLoss, NE: metrics.NE(), AUC: metrics.AUC, Calibration: metrics.Calibration, Pairs: model.Pairs != nil, Bytes: written.Len(),
 	}, written.Bytes(), nil
 }
 
@@ -143,6 +145,9 @@ func (r *trained) print(cmd *cobra.Command, out string, asJSON bool) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s: %d impressions, %d clicks; predicted before learning: AUC %.4f, NE %.4f, calibration %.3f; %d bytes\n",
 		out, r.Rows, r.Clicks, r.AUC, r.NE, r.Calibration, r.Bytes)
+	if r.Pairs {
+		fmt.Fprintln(cmd.OutOrStdout(), "pairs of features predicted better than each by itself, so they are in it")
+	}
 	if r.Version > 0 {
 		fmt.Fprintf(cmd.OutOrStdout(), "added as version %d, a shadow; bidwell model promote %d makes it live\n", r.Version, r.Version)
 	}
