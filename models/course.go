@@ -6,7 +6,7 @@ type course struct {
 	learners   []*FTRL
 	losses     []float64 // log loss of each, older examples counting less
 	best       int
-	pairs      *pairing // what pairs of features add to the best; nil for none
+	pairs      *pairings // what pairs of features add to the best; nil for none
 	calibrator *Calibrator
 
 	// Of the corrected predictions of late, and of those before: what went bad
@@ -87,8 +87,8 @@ func (c *course) model() *Logistic { return c.learners[c.best].Model() }
 
 // paired is what the pairs add to it, nil while it predicts better without.
 func (c *course) paired() *Pairs {
-	if c.pairs == nil || !c.pairs.serves {
+	if c.pairs == nil || c.pairs.serves < 0 {
 		return nil
 	}
-	return c.pairs.model()
+	return c.pairs.all[c.pairs.serves].model()
 }

@@ -16,7 +16,7 @@ type FwFMConfig struct {
 
 	Eta    float64 // learning rate of AdaGrad
 	L2     float64 // draws vectors to zero and the strengths of pairs to one
-	Spread float64 // of the vectors before the first example
+	Spread float64 // of a vector before the first example of its feature, which it makes no difference to
 	Rate   float64 // of positive labels before the first example; zero means one half
 }
 
@@ -116,13 +116,6 @@ func NewFwFM(tableBits int, cfg FwFMConfig) (*FwFM, error) {
 	if cfg.Rate > 0 {
 		f.base = logit(cfg.Rate)
 	}
-	for i := range f.vectors {
-		for k := range f.vectors[i] {
-			// The sum of four has nearly the shape of a normal law.
-			v := f.uniform() + f.uniform() + f.uniform() + f.uniform() - 2
-			f.vectors[i][k] = float32(v * math.Sqrt(3) * cfg.Spread)
-		}
-	}
 	for i := range f.strength {
 		if i/fields != i%fields {
 			f.strength[i] = 1
@@ -207,9 +200,14 @@ func (f *FwFM) step(hashes []uint32, fields []uint8, g float32) {
 	mask := uint32(len(f.vectors) - 1)
 	eta, l2 := float32(f.cfg.Eta), float32(f.cfg.L2)
 	for i, h := range hashes[:len(fields)] {
-		if fields[i] != noField {
-			f.vectors[h&mask].descend(&f.squares[h&mask], &f.pull[fields[i]], g, eta, l2)
+		if fields[i] == noField {
+			continue
 		}
+		v := &f.vectors[h&mask]
+		if *v == (vector{}) {
+			f.begin(v, h&mask)
+		}
+		v.descend(&f.squares[h&mask], &f.pull[fields[i]], g, eta, l2)
 	}
 	for a := range f.sums {
 		f.linear[a].descend(&f.linearSq[a], &f.sums[a], g, eta, l2)
@@ -229,6 +227,17 @@ func (f *FwFM) step(hashes []uint32, fields []uint8, g float32) {
 	}
 	f.biasSq += g * g
 	f.bias -= eta * g / sqrt32(f.biasSq+1)
+}
+
+// begin gives a vector that has learned nothing a direction, always the same for
+// a place: all would learn the same from zero.
+func (f *FwFM) begin(v *vector, place uint32) {
+	for k := range v {
+		h := mix(uint64(place)<<8|uint64(k)^key0, key1)
+		// The sum of four has nearly the shape of a normal law.
+		sum := h&0xffff + h>>16&0xffff + h>>32&0xffff + h>>48
+		v[k] = float32((float64(sum)/0xffff - 2) * math.Sqrt(3) * f.cfg.Spread)
+	}
 }
 
 // descend is one step of AdaGrad: the gradient of v is g times along.

@@ -60,6 +60,9 @@ func TestFwFMStepsDownTheGradient(t *testing.T) {
 		}
 	}
 	hashes := []uint32{1, 2, 3, 4}
+	for _, h := range hashes {
+		f.begin(&f.vectors[h], h)
+	}
 	loss := func() float64 { return -math.Log(sigmoid(f.Logit(hashes))) }
 	g := float32(sigmoid(f.Logit(hashes)) - 1)
 	slope := func(v *float32) float64 {

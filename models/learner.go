@@ -169,7 +169,7 @@ func (l *Learner) begin(base *Model) (err error) {
 		return err
 	}
 	if l.cfg.PairBits > 0 {
-		if l.clicks.pairs, err = newPairing(l.cfg.PairBits, pairConfig(), base.Pairs, l.cfg.Keep); err != nil {
+		if l.clicks.pairs, err = newPairings(l.cfg.PairBits, base.Pairs, l.cfg.Keep); err != nil {
 			return err
 		}
 	}
@@ -418,7 +418,7 @@ func (l *Learner) Model() *Model {
 }
 
 // Paired reports whether what pairs of features add is in the model now.
-func (l *Learner) Paired() bool { return l.clicks.pairs != nil && l.clicks.pairs.serves }
+func (l *Learner) Paired() bool { return l.clicks.pairs != nil && l.clicks.pairs.serves >= 0 }
 
 // Refit fits the corrections anew; do so now and then, such as once a night.
 func (l *Learner) Refit() { l.clicks.calibrator.Refit() }

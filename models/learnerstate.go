@@ -146,11 +146,20 @@ func (c *course) walk(s *state) {
 	c.calibrator.walk(s)
 }
 
+func (g *pairings) walk(s *state) {
+	s.float64(&g.plain)
+	serves := g.serves + 1
+	s.count(&serves, len(g.all))
+	g.serves = serves - 1
+	for _, one := range g.all {
+		one.walk(s)
+	}
+}
+
 // walk carries the vectors that have learned something.
 func (g *pairing) walk(s *state) {
 	s.same(uint64(len(g.vectors)))
-	s.float64(&g.plain, &g.with)
-	s.bool(&g.serves)
+	s.float64(&g.loss)
 	s.uint64(&g.coin)
 	s.float32(&g.bias, &g.biasSq)
 	for a := range g.linear {
@@ -160,7 +169,7 @@ func (g *pairing) walk(s *state) {
 	for i := range g.strength {
 		s.float32(&g.strength[i], &g.strongSq[i])
 	}
-	walkTable(s, len(g.vectors), func(i int) bool { return g.squares[i] != (vector{}) }, func(i int) {
+	walkTable(s, len(g.vectors), func(i int) bool { return g.vectors[i] != (vector{}) }, func(i int) {
 		g.vectors[i].walk(s)
 		g.squares[i].walk(s)
 	})

@@ -30,6 +30,9 @@ const (
 
 // Write writes m. The same model always becomes the same bytes.
 func (m *Model) Write(w io.Writer) error {
+	if m.Conversions == nil && m.Pairs == nil && m.ClickRatio == nil && m.ConversionRatio == nil && len(m.Orders) == 0 {
+		return m.Clicks.Write(w)
+	}
 	b := append([]byte(wholeMagic), wholeVersion)
 	part := func(p []byte) {
 		b = binary.AppendUvarint(b, uint64(len(p)))

@@ -28,7 +28,7 @@ func features(r *rand.Rand) []uint32 {
 // randomPairs have learned nonsense, but much of it.
 func randomPairs(t testing.TB) *Pairs {
 	t.Helper()
-	g, err := newPairing(DefaultPairBits, pairConfig(), nil, 1)
+	g, err := newPairings(DefaultPairBits, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func randomPairs(t testing.TB) *Pairs {
 	for range 2000 {
 		g.learn(features(r), 0.3, r.Float64() < 0.4)
 	}
-	return g.model()
+	return g.all[1].model()
 }
 
 // What is worked out for the imp and then for each candidate must be what the

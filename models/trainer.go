@@ -71,10 +71,10 @@ func Train(examples iter.Seq2[Example, error], cfg TrainConfig) (*Model, Metrics
 		learners = append(learners, l)
 	}
 	best := learners[0]
-	var pairs *pairing
+	var pairs *pairings
 	if cfg.PairBits > 0 {
 		var err error
-		if pairs, err = newPairing(cfg.PairBits, pairConfig(), nil, 1); err != nil {
+		if pairs, err = newPairings(cfg.PairBits, nil, 1); err != nil {
 			return nil, Metrics{}, fmt.Errorf("train: %w", err)
 		}
 	}
@@ -119,8 +119,11 @@ func Train(examples iter.Seq2[Example, error], cfg TrainConfig) (*Model, Metrics
 		return nil, Metrics{}, fmt.Errorf("train: %w", ErrNoExamples)
 	}
 	if pairs != nil {
-		if with := pairs.Metrics(); with.Rows == metrics.Rows && with.LogLoss < 0.999*metrics.LogLoss {
-			*metrics, m.Pairs = with, pairs.model()
+		least := 0.999 * metrics.LogLoss // no change for next to nothing
+		for _, g := range pairs.all {
+			if with := g.Metrics(); with.Rows == metrics.Rows && with.LogLoss < least {
+				least, *metrics, m.Pairs = with.LogLoss, with, g.model()
+			}
 		}
 	}
 	metrics.From, metrics.Through = from, through
