@@ -14,6 +14,7 @@
 // serve the same ones, and takes those out of service that its [Monitor] finds
 // bad. [Experiments] assign users to arms that bid another way.
 //
-// [FwFM] also learns what pairs of features say, and [Ensemble] weighs all
-// learners on tables of others' data.
+// [FwFM] learns what pairs of features say beyond that; [Pairs] are in a Model
+// where they have predicted better. [Ensemble] weighs all learners on tables of
+// others' data.
 package models

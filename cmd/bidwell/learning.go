@@ -21,6 +21,7 @@ var (
 	learnedImpressions = metrics.NewCounter("bidwell_learned_impressions_total")
 	learnedClicks      = metrics.NewCounter("bidwell_learned_clicks_total")
 	learnedConversions = metrics.NewCounter("bidwell_learned_conversions_total")
+	learnedPairs       = metrics.NewGauge("bidwell_learned_pairs", nil)
 	learningTime       = metrics.NewHistogram("bidwell_model_publish_seconds")
 )
 
@@ -203,6 +204,10 @@ func (l *learning) model(now time.Time) (*models.Model, models.Metrics) {
 		slog.Info("corrections fitted anew", "impressions", m.Rows, "clicks", m.Clicks, "ne", m.NE(), "calibration", m.Calibration, "pairs", l.learner.Paired())
 	}
 	m := l.learner.Model()
+	learnedPairs.Set(0)
+	if m.Pairs != nil {
+		learnedPairs.Set(1)
+	}
 	l.learner.Publish()
 	learningTime.UpdateDuration(begun)
 	return m, l.learner.Metrics()
