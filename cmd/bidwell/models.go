@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -136,6 +137,9 @@ func modelStatus(m *admin.Model) string {
 	}
 	if m.Pinned {
 		status += ", pinned"
+	}
+	if len(m.Experiments) > 0 {
+		status += ", in experiment " + strings.Join(m.Experiments, " and ")
 	}
 	if m.Problem != "" {
 		status += ", cannot be used"
