@@ -175,6 +175,11 @@ func (s *Server) apply(ctx context.Context, texts []json.RawMessage, dryRun bool
 		case dryRun:
 			return errDryRun
 		}
+		for _, a := range list {
+			if err := s.holdModels(ctx, a.doc); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, errDryRun) {

@@ -139,7 +139,7 @@ func (s *Server) registerProblems() {
 		}
 		out := &problemsOutput{}
 		out.Body.Problems = append([]Problem{}, problems...)
-		set, err := Experiments(ctx, s.docs)
+		set, err := s.experiments(ctx)
 		if err != nil {
 			return nil, s.problem(err)
 		}

@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -83,7 +84,7 @@ func (s *Server) registerDiscrepancies() {
 		OperationID: "list-discrepancies", Method: http.MethodGet, Path: "/v1/discrepancies", Tags: []string{"discrepancies"},
 		Summary:     "Compare what the notices say",
 		Description: "Counts and sums of the notices since the beginning, by line item and exchange, and how far those that should be equal differ.",
-		Errors:      []int{422, 500, 501},
+		Errors:      []int{404, 422, 500, 501},
 	}, func(ctx context.Context, in *discrepanciesInput) (*discrepanciesOutput, error) {
 		if s.parts.Discrepancies == nil {
 			return nil, huma.Error501NotImplemented("this process keeps no accounts")
@@ -97,10 +98,12 @@ func (s *Server) registerDiscrepancies() {
 			return nil, s.problem(err)
 		}
 		out := &discrepanciesOutput{Body: Discrepancies{Rows: []Discrepancy{}}}
+		knownItem, knownExchange := in.LineItem == "" || slices.Contains(slices.Collect(maps.Values(lines)), in.LineItem), in.Exchange == "" || s.hasExchange(in.Exchange)
 		var total, compared pacing.Tally // compared: the rows that have wins to compare bills with
 		for i := range tallies {
 			t := &tallies[i]
 			item, exchange := nameOf(lines, uint32(t.LineItem)), s.exchangeName(t.Exchange)
+			knownItem, knownExchange = knownItem || item == in.LineItem, knownExchange || exchange == in.Exchange
 			if in.LineItem != "" && in.LineItem != item || in.Exchange != "" && in.Exchange != exchange {
 				continue
 			}
@@ -112,6 +115,12 @@ func (s *Server) registerDiscrepancies() {
 				add(&compared, t)
 			}
 		}
+		switch {
+		case !knownItem:
+			return nil, s.problem(describe(rtb.ErrNotFound, kindOf(lineItems), in.LineItem))
+		case !knownExchange:
+			return nil, s.problem(describe(rtb.ErrNotFound, kindOf(exchanges), in.Exchange))
+		}
 		slices.SortFunc(out.Body.Rows, func(a, b Discrepancy) int {
 			return cmp.Or(cmp.Compare(a.LineItem, b.LineItem), cmp.Compare(a.Exchange, b.Exchange))
 		})
@@ -119,6 +128,16 @@ func (s *Server) registerDiscrepancies() {
 		out.Body.Total.BillsToWins = discrepancy(&compared).BillsToWins
 		return out, nil
 	})
+}
+
+// hasExchange reports whether an exchange has this name; any may where nobody
+// knows them.
+func (s *Server) hasExchange(name string) bool {
+	if s.parts.ExchangeID == nil {
+		return true
+	}
+	_, ok := s.parts.ExchangeID(name)
+	return ok
 }
 
 func (s *Server) exchangeName(id rtb.ExchangeID) string {

@@ -226,6 +226,9 @@ func (s *Server) inspectExperiment(ctx context.Context, id string, x *Experiment
 	if err != nil {
 		return err
 	}
+	if err := s.inspectModels(ctx, x, all, c); err != nil {
+		return err
+	}
 	var shape models.Experiment
 	if shape.Start, shape.End, err = x.flight(); err != nil {
 		return err

@@ -48,7 +48,7 @@ type ExperimentArm struct {
 	Weight    int      `json:"weight" minimum:"1" maximum:"1000" doc:"Its part of the users, against those of the others" example:"1"`
 	Control   bool     `json:"control,omitempty" doc:"The others are compared with it; exactly one arm is"`
 	Value     float64  `json:"value_factor,omitempty" minimum:"0" maximum:"100" doc:"Multiplies the value of the goal"`
-	Model     string   `json:"model,omitempty" pattern:"^(canary|[1-9][0-9]{0,9})$" patternDescription:"a model version or canary" doc:"Version of the models that predict, or canary"`
+	Model     string   `json:"model,omitempty" pattern:"^(canary|[1-9][0-9]{0,9})$" patternDescription:"the number of a model version, or canary" doc:"Version of the model that predicts, which may be any whose file is kept, or canary. Active experiments name at most eight versions"`
 	Shading   string   `json:"shading,omitempty" pattern:"^(on|off|0[.][0-9]{1,6}|1)$" patternDescription:"on, off, or a factor such as 0.85" doc:"Shading of first prices: on, off, or a fixed part of the worth"`
 	Creatives []string `json:"creatives,omitempty" maxItems:"200" doc:"Only these may be shown"`
 	Caps      []Cap    `json:"caps,omitempty" maxItems:"4" doc:"Apply as well as those of the line item"`
@@ -126,7 +126,7 @@ func (a *ExperimentArm) check(c *checker, field string) {
 		c.fail(field+".value_factor", a.Value, "must be 0 to 100; 0 leaves the value as it is")
 	}
 	if _, _, ok := a.model(); !ok {
-		c.fail(field+".model", a.Model, "must be a model version or canary")
+		c.fail(field+".model", a.Model, "must be the number of a model version, or canary")
 	}
 	if a.Shading != "" && (!rxShading.MatchString(a.Shading) || a.factor() == 0) {
 		c.fail(field+".shading", a.Shading, "must be on, off, or a factor above 0 and at most 1, such as 0.85")
@@ -147,6 +147,17 @@ func (a *ExperimentArm) model() (version uint32, canary, ok bool) {
 	}
 	n, err := strconv.ParseUint(a.Model, 10, 32)
 	return uint32(n), false, err == nil && n > 0
+}
+
+// models are the versions that the arms name, ascending.
+func (x *Experiment) models() (versions []uint32) {
+	for i := range x.Arms {
+		if v, _, _ := x.Arms[i].model(); v != 0 {
+			versions = append(versions, v)
+		}
+	}
+	slices.Sort(versions)
+	return slices.Compact(versions)
 }
 
 // factor is that of the shading; 1 for words, zero for what is no factor.

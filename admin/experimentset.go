@@ -21,12 +21,16 @@ type ExperimentSet struct {
 	// Watched are all that there are, for the report.
 	Watched  []report.Watched
 	Problems []Problem // what cannot be used and was left out
+	// Models are the versions of the model that arms name, those of experiments
+	// that are paused included, with the ids of the experiments. Their files
+	// must be kept.
+	Models map[uint32][]string
 }
 
 // Experiments reads them all. What cannot be used is left out, and the others
 // run on.
 func Experiments(ctx context.Context, docs Documents) (*ExperimentSet, error) {
-	set := &ExperimentSet{}
+	set := &ExperimentSet{Models: map[uint32][]string{}}
 	var active []models.Experiment
 	err := docs.View(ctx, func(ctx context.Context) (err error) {
 		if set.Version, err = docs.Version(ctx); err != nil {
@@ -39,6 +43,11 @@ func Experiments(ctx context.Context, docs Documents) (*ExperimentSet, error) {
 		k := kindOf(experiments)
 		return eachOf(ctx, docs, experiments, func(id string, n uint32, version uint64, body []byte) error {
 			x, problem := parse[Experiment](k, id, edition{n, version}, body)
+			if problem == nil && x.Status != Archived {
+				for _, v := range x.models() {
+					set.Models[v] = append(set.Models[v], id)
+				}
+			}
 			if problem == nil && x.Status != Active && x.Began == "" {
 				return nil
 			}
@@ -65,12 +74,56 @@ func Experiments(ctx context.Context, docs Documents) (*ExperimentSet, error) {
 	// The older one stays where two cannot run beside one another.
 	slices.SortFunc(active, func(a, b models.Experiment) int { return cmp.Compare(a.Number, b.Number) })
 	for _, e := range active {
-		if _, err := models.NewExperiments(append(slices.Clone(set.Runs), e)); err != nil {
-			set.Problems = append(set.Problems, Problem{Kind: experiments, ID: e.Key, Reason: strings.TrimPrefix(err.Error(), "experiment "+e.Key+": ")})
+		with := append(slices.Clone(set.Runs), e)
+		if _, err := models.NewExperiments(with); err != nil {
+			set.leftOut(&e, strings.TrimPrefix(err.Error(), "experiment "+e.Key+": "))
 			continue
 		}
-		set.Runs = append(set.Runs, e)
+		if n := len(namedBy(with)); n > models.MaxNamed {
+			set.leftOut(&e, fmt.Sprintf("with it active experiments name %d versions of the model, and at most %d can serve", n, models.MaxNamed))
+			continue
+		}
+		set.Runs = with
 	}
 	set.Made, err = models.NewExperiments(set.Runs)
 	return set, err
+}
+
+func (set *ExperimentSet) leftOut(e *models.Experiment, why string) {
+	set.Problems = append(set.Problems, Problem{Kind: experiments, ID: e.Key, Reason: why})
+}
+
+// Served are the versions of the model that arms of what runs name, ascending.
+func (set *ExperimentSet) Served() []uint32 { return namedBy(set.Runs) }
+
+func namedBy(runs []models.Experiment) (versions []uint32) {
+	for i := range runs {
+		for j := range runs[i].Arms {
+			if v := runs[i].Arms[j].Override.Model; v != 0 {
+				versions = append(versions, v)
+			}
+		}
+	}
+	slices.Sort(versions)
+	return slices.Compact(versions)
+}
+
+// LeaveOut takes out the experiments with an arm that names one of these
+// versions, which cannot predict for the reasons given. One that ran without it
+// would count users of the arm who are treated like all the others.
+func (set *ExperimentSet) LeaveOut(unusable map[uint32]error) (err error) {
+	if len(unusable) == 0 {
+		return nil
+	}
+	set.Runs = slices.DeleteFunc(set.Runs, func(e models.Experiment) bool {
+		for i := range e.Arms {
+			if why := unusable[e.Arms[i].Override.Model]; why != nil {
+				set.leftOut(&e, fmt.Sprintf("arms[%d].model %v", i, why))
+				return true
+			}
+		}
+		return false
+	})
+	set.Made, err = models.NewExperiments(set.Runs)
+	return err
 }

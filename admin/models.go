@@ -38,6 +38,8 @@ type Model struct {
 	Serving bool    `json:"serving" doc:"This process predicts with it"`
 	Problem string  `json:"problem,omitempty" doc:"Why this process cannot use it; what served before goes on"`
 
+	Experiments []string `json:"experiments,omitempty" doc:"Ids of the experiments with an arm that names it, those that are archived left out; its file is kept as long"`
+
 	Training ModelMetrics  `json:"training" doc:"Each example predicted before it was learned from"`
 	Observed *ModelMetrics `json:"observed,omitempty" doc:"Of late, in service or as a shadow, older impressions counting less; absent where nothing is known"`
 
@@ -211,7 +213,11 @@ func (s *Server) oneModel(ctx context.Context, id string, do func(*models.Regist
 	if err != nil {
 		return nil, s.problem(modelProblem(describe(err, modelKind, id)))
 	}
-	out := &modelOutput{ETag: etag(v.Revision), Body: s.showModel(&v)}
+	set, err := Experiments(ctx, s.docs)
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	out := &modelOutput{ETag: etag(v.Revision), Body: s.showModel(&v, set)}
 	if out.Body.Calibration, err = s.modelCalibration(ctx, &v); err != nil {
 		return nil, s.problem(err)
 	}
@@ -226,6 +232,10 @@ func (s *Server) listModels(ctx context.Context, in *modelPageInput) (*pageOutpu
 	if err != nil {
 		return nil, err
 	}
+	set, err := Experiments(ctx, s.docs)
+	if err != nil {
+		return nil, err
+	}
 	out := &pageOutput[Model]{Body: Page[Model]{Items: []Model{}}}
 	cursor := versionOf(in.Cursor)
 	for i := len(all) - 1; i >= 0; i-- {
@@ -236,17 +246,17 @@ func (s *Server) listModels(ctx context.Context, in *modelPageInput) (*pageOutpu
 			out.Body.Next = strconv.FormatUint(uint64(all[i+1].Number), 10)
 			break
 		}
-		out.Body.Items = append(out.Body.Items, s.showModel(&all[i]))
+		out.Body.Items = append(out.Body.Items, s.showModel(&all[i], set))
 	}
 	return out, nil
 }
 
-func (s *Server) showModel(v *models.Version) Model {
+func (s *Server) showModel(v *models.Version, set *ExperimentSet) Model {
 	m := Model{
 		Version: v.Number, Origin: v.Origin.String(), Status: v.Status.String(), Canary: float64(v.Share) / float64(models.WholeShare), Pinned: v.Pinned,
 		Before: v.Before, Reason: v.Reason, Created: timeOf(v.Created.UTC()), Since: timeOf(v.Since.UTC()), From: timeOf(v.Metrics.From.UTC()),
 		Through: timeOf(v.Metrics.Through.UTC()), Size: v.Size, SHA256: hex.EncodeToString(v.SHA256[:]), Kept: v.Kept,
-		Serving: s.parts.Models.Serves(v.Number),
+		Serving: s.parts.Models.Serves(v.Number), Experiments: set.Models[v.Number],
 		Training: ModelMetrics{
 			Rows: float64(v.Metrics.Rows), Clicks: float64(v.Metrics.Clicks), LogLoss: v.Metrics.LogLoss, NE: v.Metrics.NE(), AUC: v.Metrics.AUC,
 			Calibration: v.Metrics.Calibration,
@@ -342,6 +352,11 @@ func (s *Server) uploadModel(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, modelProblem(err))
 		return
 	}
+	set, err := Experiments(r.Context(), s.docs)
+	if err != nil {
+		s.writeError(w, err)
+		return
+	}
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("ETag", etag(v.Revision))
@@ -350,7 +365,7 @@ func (s *Server) uploadModel(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 	}
 	// An error here means that the caller has gone.
-	_ = json.NewEncoder(w).Encode(s.showModel(&v))
+	_ = json.NewEncoder(w).Encode(s.showModel(&v, set))
 }
 
 func (s *Server) downloadModel(w http.ResponseWriter, r *http.Request) {

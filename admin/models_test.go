@@ -37,7 +37,12 @@ func modelFile(t testing.TB, rate float64) string {
 // model.
 func startWithModels(t testing.TB) (*site, *models.Registry) {
 	t.Helper()
-	registry, err := models.NewRegistry(models.DefaultRegistry(), documents(t), func() time.Time { return time.Date(2031, 5, 6, 7, 8, 9, 0, time.UTC) })
+	return startWithStore(t, documents(t))
+}
+
+func startWithStore(t testing.TB, store models.Snapshots) (*site, *models.Registry) {
+	t.Helper()
+	registry, err := models.NewRegistry(models.DefaultRegistry(), store, func() time.Time { return time.Date(2031, 5, 6, 7, 8, 9, 0, time.UTC) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,6 +131,10 @@ func TestDiscrepancies(t *testing.T) {
 	tallies[1].Repeats = 31
 	var failed error
 	s := start(t, func(p *admin.Parts) {
+		p.ExchangeID = func(name string) (rtb.ExchangeID, bool) {
+			id, ok := exchangeIDs[name]
+			return id, ok || name == "magnite"
+		}
 		p.ExchangeName = func(id rtb.ExchangeID) (string, bool) {
 			for name, number := range exchangeIDs {
 				if number == id {
@@ -165,18 +169,25 @@ func TestDiscrepancies(t *testing.T) {
 	if sum := all.Total; sum.Counts.Win != 1012 || sum.Billed != 978 || sum.Charged != "14.00" || sum.Repeats != 31 || sum.Prices.Win != "11.004" || sum.ViewsToBilled.Count != -9 || sum.BillsToWins.Count != -34 {
 		t.Errorf("total %+v", sum)
 	}
+	s.want(201, "PUT", "/v1/line-items/second", lineItem)
 	for _, tt := range []struct {
 		item, exchange string
 		rows           int
 		charged        admin.Amount
-	}{{"runners-berlin", "", 3, "14.00"}, {"", "generic", 2, "2.00"}, {"runners-berlin", "index", 1, "12.00"}, {"#9", "", 1, "0.00"}, {"nothing", "", 0, "0.00"}} {
+	}{{"runners-berlin", "", 3, "14.00"}, {"", "generic", 2, "2.00"}, {"runners-berlin", "index", 1, "12.00"}, {"#9", "", 1, "0.00"}, {"second", "", 0, "0.00"}, {"", "#200", 1, "0.00"}, {"", "magnite", 0, "0.00"}} {
 		got, err := s.client().Discrepancies(t.Context(), tt.item, tt.exchange)
 		if err != nil || len(got.Rows) != tt.rows || got.Total.Charged != tt.charged {
 			t.Errorf("of %q and %q: %+v, %v, want %d rows of %s", tt.item, tt.exchange, got, err, tt.rows, tt.charged)
 		}
 	}
+	for query, want := range map[string]string{
+		"line_item=nothing": `there is no line-item \"nothing\"`, "line_item=%238": `there is no line-item \"#8\"`, "exchange=elsewhere": `there is no exchange \"elsewhere\"`,
+	} {
+		if a := s.want(404, "GET", "/v1/discrepancies?"+query, ""); !strings.Contains(a.Body, want) {
+			t.Errorf("%s: %s", query, a.Body)
+		}
+	}
 	// Names are those of now.
-	s.want(201, "PUT", "/v1/line-items/second", lineItem)
 	tallies[0].LineItem = 2
 	if got, err := s.client().Discrepancies(t.Context(), "second", ""); err != nil || len(got.Rows) != 1 {
 		t.Errorf("of a new line item: %+v, %v", got, err)

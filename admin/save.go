@@ -97,6 +97,9 @@ func (s *Server) save(ctx context.Context, k *kind, id string, body []byte, want
 		if len(c.errs) > 0 {
 			return invalid(c)
 		}
+		if err := s.holdModels(ctx, d); err != nil {
+			return err
+		}
 		d, how, err = s.store(ctx, k, id, d)
 		return err
 	})

@@ -162,6 +162,7 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 		*l = rtb.LineItemExplanation{
 			LineItem: c.LineItem.Key,
 			Creative: c.Creative.Key,
+			Model:    s.features.Version(),
 			CTR:      b.Predictor.Click(&s.features),
 			CVR:      o.cvr,
 			ValueCPM: string(o.value.AppendCPM(nil)),

@@ -280,6 +280,19 @@ func (m *Monitor) Follow(before, version uint32) {
 	m.windows[version] = w
 }
 
+// Part ends what [Monitor.Follow] began: a version that shares its score with
+// another begins one of its own.
+func (m *Monitor) Part(version uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other, w := range m.windows {
+		if other != version && w == m.windows[version] {
+			delete(m.windows, version)
+			return
+		}
+	}
+}
+
 // Retain forgets the versions that are not kept.
 func (m *Monitor) Retain(kept Versions) {
 	m.mu.Lock()

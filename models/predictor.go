@@ -8,15 +8,19 @@ import (
 	"bidwell/rtb"
 )
 
+// MaxNamed is how many versions serve at most because experiments name them.
+const MaxNamed = 8
+
 // Predictor holds the models in service and replaces them without a pause: one
-// for nearly everybody, and perhaps another that is on trial with a share of the
-// users.
+// for nearly everybody, perhaps another that is on trial with a share of the
+// users, and those that arms of experiments name.
 type Predictor struct{ serving atomic.Pointer[serving] }
 
 // serving is immutable.
 type serving struct {
 	live, canary *Model // canary is nil for none
 	share        Share
+	named        [MaxNamed]*Model // for arms of experiments; nil from the end of the list on
 }
 
 // NewPredictor puts m, which must not be nil, into service.
@@ -32,9 +36,13 @@ func (p *Predictor) Swap(m *Model) { p.Serve(m, nil, 0) }
 
 // Serve puts live, which must not be nil, into service, and canary for a share
 // of the users unless it is nil. Imps that have begun finish with the model
-// before.
+// before, and what arms name stays. It is for one goroutine at a time.
 func (p *Predictor) Serve(live, canary *Model, share Share) {
-	p.serving.Store(&serving{live, canary, share})
+	next := &serving{live: live, canary: canary, share: share}
+	if before := p.serving.Load(); before != nil {
+		next.named = before.named
+	}
+	p.serving.Store(next)
 }
 
 // Model is the one in service for nearly everybody.
@@ -67,6 +75,22 @@ func (s *serving) of(coin uint64) *Model {
 	return s.live
 }
 
+// version is the model with a number, nil where it is not in service.
+func (s *serving) version(number uint32) *Model {
+	if s.live.Version == number {
+		return s.live
+	}
+	if s.canary != nil && s.canary.Version == number {
+		return s.canary
+	}
+	for _, m := range s.named {
+		if m == nil || m.Version == number {
+			return m
+		}
+	}
+	return nil
+}
+
 // Begin works out what all candidates of an imp share, by the model that serves
 // nearly everybody. Call it after [Features.Begin].
 func (p *Predictor) Begin(f *Features) { p.begin(f, p.serving.Load().live) }
@@ -79,12 +103,15 @@ func (p *Predictor) BeginFor(f *Features, coin uint64) { p.begin(f, p.serving.Lo
 // they are in service, else by what [Predictor.BeginFor] chooses for the coin.
 func (p *Predictor) Use(f *Features, version uint32, canary bool, coin uint64) {
 	s := p.serving.Load()
-	m := s.of(coin)
+	var m *Model
 	switch {
-	case s.canary != nil && (canary || version != 0 && version == s.canary.Version):
+	case canary && s.canary != nil:
 		m = s.canary
-	case version != 0 && version == s.live.Version:
-		m = s.live
+	case version != 0:
+		m = s.version(version)
+	}
+	if m == nil {
+		m = s.of(coin)
 	}
 	if f.model != m || f.by != p {
 		p.begin(f, m)

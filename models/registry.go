@@ -71,6 +71,7 @@ type Registry struct {
 	loaded   map[uint32]*Model // those that serve or are compared
 	broken   map[uint32]error  // those whose body this program cannot use
 	compared []*Model          // the shadows
+	named    []uint32          // those that arms of experiments predict with, see Name
 	served   bool              // the predictor has what the store says, not only a model to begin with
 
 	accused uint32 // the live version that was complained of last; for Judge alone
@@ -453,8 +454,7 @@ func (r *Registry) Problem(number uint32) error {
 
 // Serves reports whether this process predicts with a version.
 func (r *Registry) Serves(number uint32) bool {
-	canary, _ := r.predictor.Canary()
-	return r.predictor.Model().Version == number || canary != nil && canary.Version == number
+	return r.predictor.serving.Load().version(number) != nil
 }
 
 // Observe tells the monitor of an impression, once it is known whether it was
@@ -474,6 +474,9 @@ func (r *Registry) Observe(e *Lesson) {
 	}
 	r.monitor.Observe(e.Model, p, e.Clicked)
 	for _, m := range shadows {
+		if m.Version == e.Model {
+			continue // an arm predicts with it
+		}
 		r.monitor.Observe(m.Version, m.ClickRate(e.Campaign, hashes), e.Clicked)
 	}
 }

@@ -125,12 +125,18 @@ func (r *Registry) Refresh(ctx context.Context) error {
 // load puts what serves into service and keeps what is compared at hand.
 func (r *Registry) load(ctx context.Context, all Versions) error {
 	live, canary := all.Live(), all.Canary()
+	if was := r.predictor.Model().Version; live != nil && was != live.Number {
+		delete(r.loaded, was) // it may be more than its file: what was learned in its name, see Learn
+	}
 	var liveModel, canaryModel *Model
 	var err error
 	wanted := map[uint32]*Model{}
 	want := func(v *Version) (m *Model) {
 		if v == nil || err != nil {
 			return nil
+		}
+		if m = wanted[v.Number]; m != nil {
+			return m
 		}
 		if m, err = r.model(ctx, v.Number); m != nil {
 			wanted[v.Number] = m
@@ -155,6 +161,12 @@ func (r *Registry) load(ctx context.Context, all Versions) error {
 			}
 		}
 	}
+	var named []*Model
+	for _, number := range r.named {
+		if m := want(all.Of(number)); m != nil && m != liveModel && m != canaryModel {
+			named = append(named, m)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -171,13 +183,17 @@ func (r *Registry) load(ctx context.Context, all Versions) error {
 	if canaryModel != nil {
 		next.share = canary.Share
 	}
+	for i, m := range named {
+		next.named[i] = m
+		r.monitor.Part(m.Version)
+	}
 	wanted[next.live.Version] = next.live
 	r.loaded, r.compared, r.served = wanted, compared, true
 	if next != *before {
 		r.predictor.serving.Store(&next)
 		modelSwaps.Inc()
 		servedVersion.Set(float64(next.live.Version))
-		slog.Info("model in service", "version", next.live.Version, "canary", numberOf(canaryModel), "share", next.share)
+		slog.Info("model in service", "version", next.live.Version, "canary", numberOf(canaryModel), "share", next.share, "named", len(named))
 	}
 	return nil
 }

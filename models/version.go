@@ -22,6 +22,7 @@ type Version struct {
 	Size     int64   // of the body, in bytes
 	SHA256   [32]byte
 	Kept     bool // the body is still there
+	Held     bool // an experiment names it, so that its body stays
 
 	Status Status
 	Since  time.Time // when it got its status
@@ -269,6 +270,23 @@ func (v Versions) Admit(next Version, fit bool, now time.Time) Versions {
 	return append(changed, next)
 }
 
+// Hold has the versions with these numbers keep their bodies as long as they are
+// held; only lets go of all others.
+func (v Versions) Hold(numbers []uint32, only bool) (changed Versions) {
+	for _, x := range v {
+		switch named := x.Kept && slices.Contains(numbers, x.Number); {
+		case named && !x.Held:
+			x.Held = true
+		case !named && x.Held && only:
+			x.Held = false
+		default:
+			continue
+		}
+		changed = append(changed, x)
+	}
+	return changed
+}
+
 func (v *Version) become(s Status, now time.Time) {
 	v.Status, v.Since, v.Share, v.Pinned, v.Reason = s, now, 0, false, ""
 }
@@ -297,8 +315,8 @@ const (
 )
 
 // Old are the versions whose body need not be kept any more, and those of which
-// nothing need be kept. What serves, is on trial or is compared stays, and what
-// the live version would be rolled back to.
+// nothing need be kept. What serves, is on trial, is compared or is held stays,
+// and what the live version would be rolled back to.
 func (v Versions) Old(now time.Time) (bodies Versions, gone []uint32) {
 	before := uint32(0)
 	if live := v.Live(); live != nil {
@@ -314,7 +332,7 @@ func (v Versions) Old(now time.Time) (bodies Versions, gone []uint32) {
 		if x.Kept {
 			days[day] = true
 		}
-		serves := x.Status == Live || x.Status == Canary || x.Status == Shadow || x.Number == before
+		serves := x.Status == Live || x.Status == Canary || x.Status == Shadow || x.Held || x.Number == before
 		if of || serves || i >= len(v)-keepLast {
 			continue
 		}

@@ -253,13 +253,52 @@ func TestVersionsHoldTogether(t *testing.T) {
 	})
 }
 
+func TestHold(t *testing.T) {
+	all := versions("rrlr")
+	all[3].Kept = false
+	of := func(want string) {
+		t.Helper()
+		got := ""
+		for _, v := range all {
+			if v.Held {
+				got += string(rune('0' + v.Number))
+			}
+		}
+		if got != want {
+			t.Errorf("held are %q, want %q", got, want)
+		}
+	}
+	for _, step := range []struct {
+		numbers []uint32
+		only    bool
+		changed int
+		want    string
+	}{
+		{[]uint32{2, 4, 9}, false, 1, "2"}, // what has no body, or is not there, cannot be held
+		{[]uint32{1}, false, 1, "12"},
+		{[]uint32{1}, false, 0, "12"},
+		{nil, false, 0, "12"},
+		{[]uint32{1, 3}, true, 2, "13"},
+		{[]uint32{1, 3}, true, 0, "13"},
+		{nil, true, 2, ""},
+	} {
+		changed := all.Hold(step.numbers, step.only)
+		if len(changed) != step.changed {
+			t.Errorf("Hold(%v, %t) changes %d versions, want %d", step.numbers, step.only, len(changed), step.changed)
+		}
+		all = merge(all, changed)
+		of(step.want)
+	}
+}
+
 func TestOldVersions(t *testing.T) {
-	// Four a day over 100 days, the last is live; the shadow is the second.
+	// Four a day over 100 days, the last is live; the shadow is the second, and the
+	// fourth is held.
 	var all Versions
 	for i := range 400 {
 		all = append(all, Version{Number: uint32(i + 1), Status: Retired, Kept: true, Created: noon.Add(time.Duration(i) * 6 * time.Hour)})
 	}
-	all[1].Status = Shadow
+	all[1].Status, all[3].Held = Shadow, true
 	all[399].Status, all[399].Before = Live, 3
 	now := all[399].Created
 	for range 2 { // bodies first
@@ -285,8 +324,11 @@ func TestOldVersions(t *testing.T) {
 			t.Errorf("%d bodies of %d days ago, want %d", kept[age], age, want)
 		}
 	}
-	if oldest := now.Sub(all[2].Created); oldest > keepRecord || len(all) < 4*90 {
-		t.Errorf("%d versions are known, the third of %v ago", len(all), oldest)
+	if held := all.Of(4); held == nil || !held.Kept {
+		t.Error("what is held is gone")
+	}
+	if oldest := now.Sub(all[3].Created); oldest > keepRecord || len(all) < 4*90 {
+		t.Errorf("%d versions are known, the fourth of %v ago", len(all), oldest)
 	}
 	if again, more := all.Old(now); len(again)+len(more) != 0 {
 		t.Errorf("then %d and %d more are old", len(again), len(more))

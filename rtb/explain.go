@@ -28,6 +28,7 @@ type LineItemExplanation struct {
 	Product  string  `json:"product,omitempty" doc:"Id of the product that the creative would be shown with"`
 	Choice   string  `json:"choice,omitempty" doc:"Why this creative, where several of the line item fit"`
 	Deal     string  `json:"deal,omitempty"`
+	Model    uint32  `json:"model,omitempty" doc:"Version of the model that predicts"`
 	CTR      float64 `json:"pctr,omitempty" doc:"Predicted probability of a click"`
 	CVR      float64 `json:"pcvr,omitempty" doc:"Predicted probability of a conversion after a click"`
 	ValueCPM string  `json:"value_cpm,omitempty" doc:"Worth of a thousand such impressions, in the account currency"`

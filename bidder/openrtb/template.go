@@ -3,9 +3,11 @@ package openrtb
 import (
 	"errors"
 	"fmt"
+	"html"
 	"html/template"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bidwell/rtb"
@@ -154,8 +156,12 @@ func fillAssets(c *rtb.Creative, p *rtb.Product) (*rtb.Creative, error) {
 		{"title", &a.Title}, {"body", &a.Body}, {"sponsor", &a.Sponsor}, {"call_to", &a.CallTo}, {"rating", &a.Rating}, {"price", &a.Price},
 	} {
 		for _, macro := range ownMacro.FindAllString(*text.value, -1) {
-			if macro != macroTitle && macro != macroPrice {
+			switch macro {
+			case macroTitle, macroPrice:
+			case macroImage, macroURL:
 				errs = append(errs, fmt.Errorf("assets.%s: %s has no place in a text", text.field, macro))
+			default:
+				errs = append(errs, fmt.Errorf("assets.%s: unknown macro %.40q", text.field, macro))
 			}
 		}
 		*text.value = strings.NewReplacer(macroTitle, p.Title, macroPrice, p.Price).Replace(*text.value)
@@ -208,26 +214,81 @@ func (m *maker) filled(markup string) string {
 		m.fail("assets.html", "has srcdoc, in which no product can be put safely")
 		return ""
 	}
-	t, err := template.New("html").Delims(markOpen, markClose).Parse(markup)
-	var out strings.Builder
-	if err == nil {
-		err = t.Execute(&out, m.product)
-	}
+	text, err := m.execute(markup)
 	if err != nil {
-		m.fail("assets.html", fmt.Sprintf("no product can be put in safely: %v", err))
+		m.fail("assets.html", m.misplaced(err))
 		return ""
 	}
 	if strings.Contains(markup, ".Image"+markClose) && !strings.HasPrefix(m.product.Image, "https:") {
 		m.secure = false
 	}
-	text := out.String()
 	switch {
 	case strings.Contains(text, refusedValue):
-		m.fail("assets.html", "has a macro of a product where its value is not safe")
+		m.fail("assets.html", m.unsafe(markup))
 	case strings.Count(text, "${") > strings.Count(markup, "${"):
-		m.fail("assets.html", `makes "${" of a product, which exchanges take for a macro`)
+		m.fail("assets.html", fmt.Sprintf(`makes "${" of product %s, which exchanges take for a macro`, m.product.ID))
 	}
 	return text
+}
+
+func (m *maker) execute(markup string) (string, error) {
+	t, err := template.New("html").Delims(markOpen, markClose).Parse(markup)
+	var out strings.Builder
+	if err == nil {
+		err = t.Execute(&out, m.product)
+	}
+	return out.String(), err
+}
+
+// unsafe says which value of the product cannot stand where its macro does: the
+// one that is refused with plain words in the place of all others.
+func (m *maker) unsafe(markup string) string {
+	values := [...]struct{ macro, field, value string }{
+		{macroTitle, ".Title", m.product.Title}, {macroPrice, ".Price", m.product.Price}, {macroImage, ".Image", m.product.Image},
+	}
+	for _, v := range values {
+		alone := markup
+		for _, other := range values {
+			if other != v {
+				alone = strings.ReplaceAll(alone, markOpen+other.field+markClose, "x")
+			}
+		}
+		if text, err := m.execute(alone); err == nil && strings.Contains(text, refusedValue) {
+			return fmt.Sprintf("%s of product %s, %.60q, is not safe where the macro stands", v.macro, m.product.ID, v.value)
+		}
+	}
+	return fmt.Sprintf("has a macro where the value of product %s is not safe", m.product.ID)
+}
+
+var (
+	bareValue = regexp.MustCompile(`^(".+") in unquoted attr: (".*")$`)
+	bareMacro = regexp.MustCompile(`=\s*(\{(?:PRODUCT_URL|CLICK_TRACKER|CLICK_URL)\})`)
+)
+
+// misplaced says in our words what html/template has against the markup.
+func (m *maker) misplaced(err error) string {
+	var problem *template.Error
+	if !errors.As(err, &problem) {
+		return fmt.Sprintf("no product can be put in safely: %v", err)
+	}
+	if problem.ErrorCode == template.ErrEndContext {
+		return "ends within a tag, an attribute, a script or a style sheet: a quote, a > or an end tag is missing"
+	}
+	bare := bareValue.FindStringSubmatch(problem.Description)
+	if bare == nil {
+		return "no product can be put in safely: " + problem.Description
+	}
+	value, _ := strconv.Unquote(bare[2]) // which is empty where it cannot be read
+	for _, macro := range bareMacro.FindAllStringSubmatch(m.c.Assets.HTML, -1) {
+		address := m.clickBase()
+		if macro[1] == "{CLICK_URL}" {
+			address = m.c.ClickURL
+		}
+		if strings.HasPrefix(html.UnescapeString(value), address) {
+			return fmt.Sprintf("%s stands in an attribute without quotes: write \"%s\"", macro[1], macro[1])
+		}
+	}
+	return fmt.Sprintf("an attribute without quotes contains %s: put its value into quotes, %.60q", bare[1], strings.Trim(value, marks))
 }
 
 // memoryOf is about how many bytes the answers of c take.

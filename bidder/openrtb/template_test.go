@@ -268,9 +268,22 @@ func TestTemplateNamesWhatIsWrong(t *testing.T) {
 		{"nothing to fill in", func(c C) { c.Assets.HTML = "<b>x</b>" }, "products: nothing of the creative has a macro"},
 		{"a picture alone", func(c C) { c.Assets = rtb.Assets{Image: "https://cdn.example/a.jpg"} }, "assets.html: missing"},
 		{"markup within markup", func(c C) { c.Assets.HTML = `<iframe srcdoc="{PRODUCT_TITLE}"></iframe>` }, "assets.html: has srcdoc"},
-		{"value as the name of an attribute", func(c C) { c.Assets.HTML = `<b on{PRODUCT_TITLE}="x">` }, "assets.html: "},
-		{"quotes that depend", func(c C) { c.Assets.HTML = `<a href="{PRODUCT_TITLE}` }, "assets.html: no product can be put in safely"},
-		{"dollar before a brace", func(c C) { c.Products[0].Price, c.Assets.HTML = "$", "{PRODUCT_PRICE}{a}" }, `assets.html: makes "${"`},
+		{"value as the name of an attribute", func(c C) { c.Assets.HTML = `<b on{PRODUCT_TITLE}="x">` }, "assets.html: {PRODUCT_TITLE} of product shoe-1, "},
+		{"quotes that depend", func(c C) { c.Assets.HTML = `<a href="{PRODUCT_TITLE}` }, "assets.html: ends within a tag, an attribute, a script or a style sheet: a quote, a > or an end tag is missing"},
+		{"address without quotes", func(c C) { c.Assets.HTML = `<a href={PRODUCT_URL}>{PRODUCT_TITLE}</a>` }, `assets.html: {PRODUCT_URL} stands in an attribute without quotes: write "{PRODUCT_URL}"`},
+		{"click tracker without quotes", func(c C) { c.Assets.HTML = `<b title={PRODUCT_TITLE}><a href = {CLICK_TRACKER}>x</a>` }, `assets.html: {CLICK_TRACKER} stands in an attribute without quotes: write "{CLICK_TRACKER}"`},
+		{"landing page without quotes", func(c C) {
+			c.Products[0].URL, c.Assets.HTML = "https://shoes.example/?a=b", `<a href="{PRODUCT_URL}">{PRODUCT_TITLE}</a><a href={CLICK_URL}>x</a>`
+		}, `assets.html: {CLICK_URL} stands in an attribute without quotes`},
+		{"within an address without quotes", func(c C) { c.Assets.HTML = `{PRODUCT_TITLE}<a href=https://x.example/?to={PRODUCT_URL}>x</a>` }, `assets.html: an attribute without quotes contains "=": put its value into quotes, "https://x.example/?to=https%3A`},
+		{"only the click tracker without quotes", func(c C) { c.Assets.HTML = `{PRODUCT_TITLE}<a href = {CLICK_TRACKER}>x</a>` }, `assets.html: {CLICK_TRACKER} stands in an attribute without quotes`},
+		{"another address without quotes", func(c C) { c.Assets.HTML = `<img src={PRODUCT_IMAGE}><a href=https://x.example/?a=b>x</a>` }, `assets.html: an attribute without quotes contains "=": put its value into quotes, "https://x.example/?a=b"`},
+		{"open quote", func(c C) { c.Assets.HTML = `<b title="{PRODUCT_TITLE}>x</b>` }, "assets.html: ends within a tag"},
+		{"value of one product", func(c C) { c.Products[0].Title, c.Assets.HTML = "plain", `<b data-{PRODUCT_TITLE}="{PRODUCT_PRICE}">` }, `products[1]: assets.html: {PRODUCT_TITLE} of product boot, "Runner's choice <2> & more", is not safe where the macro stands`},
+		{"value of the first", func(c C) {
+			c.Products[0].Price, c.Assets.HTML = "79 (EUR)", `<p title="{PRODUCT_TITLE}" style="background:{PRODUCT_PRICE}">`
+		}, `assets.html: {PRODUCT_PRICE} of product shoe-1, "79 (EUR)", is not safe`},
+		{"dollar before a brace", func(c C) { c.Products[0].Price, c.Assets.HTML = "$", "{PRODUCT_PRICE}{a}" }, `assets.html: makes "${" of product shoe-1`},
 		{"too many", func(c C) { c.Products = make([]rtb.Product, rtb.MaxProducts+1) }, "products: 201, want at most 200"},
 		{"mark in the markup", func(c C) { c.Assets.HTML += markClose }, "assets.html: contains a reserved"},
 	}
@@ -293,6 +306,10 @@ func TestTemplateNamesWhatIsWrong(t *testing.T) {
 	native.Assets.Body = "{PRODUCT_URL}"
 	if err := Compile(native, testBase); err == nil || !strings.Contains(err.Error(), "assets.body: {PRODUCT_URL} has no place in a text") {
 		t.Errorf("an address in a text: %v", err)
+	}
+	native.Assets.Body = "{PRODUCT_NAME}"
+	if err := Compile(native, testBase); err == nil || !strings.Contains(err.Error(), `assets.body: unknown macro "{PRODUCT_NAME}"`) {
+		t.Errorf("an unknown macro in a text: %v", err)
 	}
 	native = nativeTemplate(shoe())
 	native.Products = nil

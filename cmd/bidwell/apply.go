@@ -1,9 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,9 +12,8 @@ import (
 
 func newApplyCommand() *cobra.Command {
 	var files []string
-	var address string
-	var dryRun, asJSON bool
-	cmd := &cobra.Command{
+	var dryRun bool
+	cmd := askCommand(&cobra.Command{
 		Use:   "apply -f FILE [-f FILE]...",
 		Short: "Create or replace campaigns and all that belongs to them from files",
 		Long: `Create or replace documents from YAML or JSON files: all of them, or, when
@@ -26,50 +24,34 @@ anything is wrong with one, none. Applying a file again changes nothing.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var documents []admin.FileDocument
-			for _, name := range files {
-				input, closer := cmd.InOrStdin(), func() error { return nil }
-				if name != "-" {
-					f, err := os.Open(name)
-					if err != nil {
-						return err
-					}
-					input, closer = f, f.Close
-				}
-				read, err := admin.ReadFile(name, input)
-				closer()
-				if err != nil {
-					return err
-				}
-				documents = append(documents, read...)
-			}
-			client := admin.NewClient(address)
-			defer client.Close()
-			result, err := client.Apply(cmd.Context(), documents, dryRun)
+	}, func(cmd *cobra.Command, c *admin.Client, _ []string) (*admin.ApplyResult, error) {
+		var documents []admin.FileDocument
+		for _, name := range files {
+			input, err := openInput(cmd, name)
 			if err != nil {
-				return unreachable(err, address)
+				return nil, err
 			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
+			read, err := admin.ReadFile(name, input)
+			input.Close()
+			if err != nil {
+				return nil, err
 			}
-			printApplied(cmd, result)
-			return nil
-		},
-	}
+			documents = append(documents, read...)
+		}
+		return c.Apply(cmd.Context(), documents, dryRun)
+	}, printApplied)
 	cmd.Flags().StringSliceVarP(&files, "file", "f", nil, "file to apply; - for standard input; may be repeated")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would change")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
-	adminFlag(cmd, &address)
 	cmd.MarkFlagRequired("file")
 	return cmd
 }
 
-func printApplied(cmd *cobra.Command, result *admin.ApplyResult) {
+func printApplied(to io.Writer, result *admin.ApplyResult) error {
 	for _, d := range result.Documents {
 		if d.Change != admin.Unchanged {
-			fmt.Fprintf(cmd.OutOrStdout(), "%-9s %s/%s\n", d.Change, d.Kind, d.ID)
+			fmt.Fprintf(to, "%-9s %s/%s\n", d.Change, d.Kind, d.ID)
 		}
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d created, %d updated, %d unchanged\n", result.Created, result.Updated, result.Unchanged)
+	_, err := fmt.Fprintf(to, "%d created, %d updated, %d unchanged\n", result.Created, result.Updated, result.Unchanged)
+	return err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -21,9 +20,7 @@ func newAudienceCommand() *cobra.Command {
 
 func newAudienceImportCommand() *cobra.Command {
 	var options admin.ImportOptions
-	var address string
-	var asJSON bool
-	cmd := &cobra.Command{
+	cmd := askCommand(&cobra.Command{
 		Use:   "import --segment ID FILE",
 		Short: "Load a list of users into a segment",
 		Long: `Load a list of users into a segment: CSV with a heading (columns email, phone,
@@ -31,33 +28,24 @@ device_id, cookie, sha256_email, sha256_phone), or one identifier a line; plain
 or gzip; - reads standard input. Identifiers are hashed before anything is
 stored. The list is applied whole or not at all.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			list, size, err := openList(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			defer list.Close()
-			bar := newBar(cmd.ErrOrStderr(), size)
-			client := admin.NewClient(address)
-			defer client.Close()
-			result, err := client.Import(cmd.Context(), options, io.TeeReader(list, bar))
-			bar.Finish()
-			if err != nil {
-				return unreachable(err, address)
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
-			}
-			printImported(cmd.OutOrStdout(), options.Segment, result)
-			return nil
-		},
-	}
+	}, func(cmd *cobra.Command, c *admin.Client, args []string) (*admin.ImportResult, error) {
+		list, size, err := openList(cmd, args[0])
+		if err != nil {
+			return nil, err
+		}
+		defer list.Close()
+		bar := newBar(cmd.ErrOrStderr(), size)
+		result, err := c.Import(cmd.Context(), options, io.TeeReader(list, bar))
+		bar.Finish()
+		return result, ofFile(args[0], err)
+	}, func(to io.Writer, r *admin.ImportResult) error {
+		printImported(to, options.Segment, r)
+		return nil
+	})
 	cmd.Flags().StringVar(&options.Segment, "segment", "", "id of the segment")
 	cmd.Flags().StringVar(&options.Mode, "mode", "add", "add to the members, replace them, or remove the listed")
 	cmd.Flags().StringVar(&options.Kind, "kind", "", "what the identifiers are: auto, email, sha256_email, phone, sha256_phone, device_id, cookie or partner; empty or auto: by their form")
 	cmd.Flags().DurationVar(&options.TTL, "ttl", 0, "how long the membership lasts; 0: that of the segment")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
-	adminFlag(cmd, &address)
 	cmd.MarkFlagRequired("segment")
 	return cmd
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,15 +43,11 @@ predicted (0 where there are no more), ECE the mean error of the calibration.
 With few positives among the predicted rows all of them are chance.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			input := cmd.InOrStdin()
-			if in != "-" {
-				f, err := os.Open(in)
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				input = f
+			input, err := openInput(cmd, in)
+			if err != nil {
+				return err
 			}
+			defer input.Close()
 			cfg.progress = cmd.ErrOrStderr()
 			result, err := cfg.run(input)
 			if err != nil {

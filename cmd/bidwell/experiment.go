@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,9 +23,8 @@ func newExperimentCommand() *cobra.Command {
 }
 
 func newExperimentResultsCommand() *cobra.Command {
-	var metric, address string
-	var asJSON bool
-	cmd := &cobra.Command{
+	var metric string
+	cmd := askCommand(&cobra.Command{
 		Use:   "results EXPERIMENT",
 		Short: "Show what an experiment says so far",
 		Long: `Show what an experiment says so far: the users of each arm, what came of them,
@@ -42,27 +40,15 @@ bidwell.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if metric != "" {
-				if _, err := report.ParseMetric(metric); err != nil {
-					return err
-				}
+	}, func(cmd *cobra.Command, c *admin.Client, args []string) (*admin.ExperimentResults, error) {
+		if metric != "" {
+			if _, err := report.ParseMetric(metric); err != nil {
+				return nil, err
 			}
-			client := admin.NewClient(address)
-			defer client.Close()
-			r, err := client.ExperimentResults(cmd.Context(), args[0], metric)
-			if err != nil {
-				return unreachable(err, address)
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
-			}
-			return printResults(cmd.OutOrStdout(), r)
-		},
-	}
+		}
+		return c.ExperimentResults(cmd.Context(), args[0], metric)
+	}, printResults)
 	cmd.Flags().StringVar(&metric, "metric", "", "ctr, clicks, conversions, value or spend; that of the experiment when not given")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")
-	adminFlag(cmd, &address)
 	return cmd
 }
 
@@ -130,15 +116,11 @@ shown where the numbers of users do not fit the weights of the arms.`,
 			if !(settings.Effect >= 0 && settings.Effect < 100) {
 				return errors.New("effect: must be 0 to 100")
 			}
-			input := cmd.InOrStdin()
-			if in != "-" {
-				f, err := os.Open(in)
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				input = f
+			input, err := openInput(cmd, in)
+			if err != nil {
+				return err
 			}
+			defer input.Close()
 			arms, err := report.ReadTable(input, columns, rowsRead(cmd.ErrOrStderr()))
 			if err != nil {
 				return fmt.Errorf("%s: %w", in, err)

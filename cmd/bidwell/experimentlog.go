@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +24,7 @@ import (
 type trials struct {
 	store  *sql.Store
 	rollup *report.Rollup
+	stale  bool // the experiments could not be read when they changed
 }
 
 // saveTrialsEvery is how often what was counted is written.
@@ -37,11 +41,23 @@ func (s *server) openTrials(ctx context.Context) (err error) {
 	return s.refreshTrials(ctx)
 }
 
-// refreshTrials reads the experiments for the bidder and the report. The report is told first: of an arm that
-// it does not know it counts nothing.
+// refreshTrials reads the experiments for the bidder and the report. What arms
+// predict with is loaded first, and an experiment whose arm cannot have it does
+// not run. The report is told before the bidder: of an arm that it does not know
+// it counts nothing.
 func (s *server) refreshTrials(ctx context.Context) error {
 	set, err := admin.Experiments(ctx, s.documents)
 	if err != nil {
+		return err
+	}
+	if err := s.models.Name(ctx, slices.Collect(maps.Keys(set.Models)), set.Served()); err != nil {
+		return fmt.Errorf("models of experiments: %w", err)
+	}
+	unusable, err := s.models.Unusable(ctx, set.Served())
+	if err != nil {
+		return err
+	}
+	if err := set.LeaveOut(unusable); err != nil {
 		return err
 	}
 	s.trials.rollup.Watch(set.Watched)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -63,6 +64,23 @@ func TestExplain(t *testing.T) {
 
 	none := write(t, "none.json", strings.Replace(from(ann), `"bidfloor":0.5`, `"bidfloor":50`, 1))
 	wantText(t, mustRun(t, "explain", none, p.api(), "--exchange", "pubmatic"), "pubmatic: floor-too-high", "floor 50 CPM")
+}
+
+// Of a goal of conversions people see how likely one is, in text as in JSON.
+func TestExplainShowsConversions(t *testing.T) {
+	p := serve(t)
+	p.apply(strings.Replace(shop, `{type: cpm, value: "10.00"}`, `{type: cpa, value: "50.00", max_cpm: "500.00"}`, 1))
+	p.awaitExplained(`"outcome":"bid"`)
+	file := write(t, "request.json", request)
+	var e rtb.Explanation
+	if err := json.Unmarshal([]byte(mustRun(t, "explain", file, "--json", p.api())), &e); err != nil {
+		t.Fatal(err)
+	}
+	l := e.Imps[0].LineItems[0]
+	if l.CTR <= 0 || l.CVR <= 0 || l.CTR == l.CVR {
+		t.Fatalf("explained as %+v", l)
+	}
+	wantText(t, mustRun(t, "explain", file, p.api()), "PCTR    PCVR    VALUE CPM", fmt.Sprintf("  %.3f%%  %.3f%%  %s", 100*l.CTR, 100*l.CVR, l.ValueCPM))
 }
 
 func TestExplainRefuses(t *testing.T) {

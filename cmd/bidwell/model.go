@@ -61,7 +61,10 @@ of an impression and fits any advertiser, as the built-in starter model does.`,
 				return err
 			}
 			if add {
-				client := admin.NewClient(address)
+				client, err := connect(address)
+				if err != nil {
+					return err
+				}
 				defer client.Close()
 				added, err := client.AddModel(cmd.Context(), bytes.NewReader(file))
 				if err != nil {
@@ -110,16 +113,12 @@ func trainModel(cmd *cobra.Command, in, out, data string, cfg models.TrainConfig
 			return trained{}, nil, err
 		}
 	}
-	input := cmd.InOrStdin()
-	if in != "-" {
-		f, err := os.Open(in)
-		if err != nil {
-			return trained{}, nil, err
-		}
-		defer f.Close()
-		input = f
+	input, err := openInput(cmd, in)
+	if err != nil {
+		return trained{}, nil, err
 	}
-	model, metrics, err := models.Train(readLog(input, catalog, cmd.ErrOrStderr()), cfg)
+	defer input.Close()
+	model, metrics, err := models.Train(readLog(in, input, catalog, cmd.ErrOrStderr()), cfg)
 	if err != nil {
 		return trained{}, nil, err
 	}
@@ -208,23 +207,24 @@ type impression struct {
 
 const maxLogLine = 1 << 20
 
-// readLog yields the examples of a log. It goes through the decoder, the
+// readLog yields the examples of a log with a name. It goes through the decoder, the
 // permissions and the feature extraction that bids go through.
-func readLog(r io.Reader, catalog *logCatalog, progress io.Writer) iter.Seq2[models.Example, error] {
+func readLog(name string, r io.Reader, catalog *logCatalog, progress io.Writer) iter.Seq2[models.Example, error] {
 	return func(yield func(models.Example, error) bool) {
 		lines := bufio.NewScanner(r)
 		lines.Buffer(make([]byte, 64<<10), maxLogLine)
 		var x logExtractor
 		report := time.Now().Add(time.Second)
-		n := 0
+		n, empty := 0, true
 		for lines.Scan() {
 			n++
 			if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 				continue
 			}
+			empty = false
 			example, err := x.extract(lines.Bytes(), catalog)
 			if err != nil {
-				yield(models.Example{}, fmt.Errorf("line %d: %w", n, err))
+				yield(models.Example{}, fmt.Errorf("%s: line %d: %w", name, n, err))
 				return
 			}
 			if !yield(example, nil) {
@@ -235,8 +235,10 @@ func readLog(r io.Reader, catalog *logCatalog, progress io.Writer) iter.Seq2[mod
 				report = report.Add(time.Second)
 			}
 		}
-		if err := lines.Err(); err != nil {
-			yield(models.Example{}, fmt.Errorf("line %d: %w", n+1, err))
+		if err := lines.Err(); err == nil && empty {
+			yield(models.Example{}, fmt.Errorf("%s: empty", name))
+		} else if err != nil {
+			yield(models.Example{}, fmt.Errorf("%s: line %d: %w", name, n+1, err))
 		}
 	}
 }

@@ -115,8 +115,9 @@ func TestModelTrainRefuses(t *testing.T) {
 		log   string
 		named []string
 	}{
-		"empty":      {"", []string{"no"}},
-		"no JSON":    {strings.Join(lines[:3], "\n") + "\nclick\n", []string{"line 4"}},
+		"empty":      {"", []string{"log.jsonl: empty"}},
+		"no rows":    {"\n\n", []string{"log.jsonl"}},
+		"no JSON":    {strings.Join(lines[:3], "\n") + "\nclick\n", []string{"log.jsonl: line 4"}},
 		"no time":    {strings.Join(lines[:2], "\n") + "\n{}\n", []string{"line 3", "time is missing"}},
 		"no request": {`{"time":"2026-01-05T12:00:00Z","imp":"1"}`, []string{"line 1", "request"}},
 		"wrong imp":  {`{"time":"2026-01-05T12:00:00Z","imp":"9","request":` + request + `}`, []string{"line 1", `imp "9"`}},

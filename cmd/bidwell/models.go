@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -61,32 +60,6 @@ func (s *shelf) close() error {
 	return s.store.Close()
 }
 
-// modelCommand is a command that asks a running bidwell, and prints what it
-// answers as JSON or for people.
-func modelCommand[T any](cmd *cobra.Command, ask func(cmd *cobra.Command, c *admin.Client, args []string) (T, error), show func(to io.Writer, answer T) error) *cobra.Command {
-	var address string
-	var asJSON bool
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client := admin.NewClient(address)
-		defer client.Close()
-		answer, err := ask(cmd, client, args)
-		var file *fs.PathError
-		switch {
-		case errors.As(err, &file):
-			return err
-		case err != nil:
-			return unreachable(err, address)
-		}
-		if asJSON {
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(answer)
-		}
-		return show(cmd.OutOrStdout(), answer)
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the answer as JSON")
-	adminFlag(cmd, &address)
-	return cmd
-}
-
 // oneVersion demands the number of a version, or one of the words.
 func oneVersion(words ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -106,7 +79,7 @@ func oneVersion(words ...string) cobra.PositionalArgs {
 }
 
 func newModelListCommand() *cobra.Command {
-	return modelCommand(&cobra.Command{
+	return askCommand(&cobra.Command{
 		Use:   "list",
 		Short: "List the versions of the model, the newest first",
 		Long: `List the versions of the model, the newest first: what each does, and how good
@@ -137,6 +110,9 @@ func modelStatus(m *admin.Model) string {
 	if m.Pinned {
 		status += ", pinned"
 	}
+	if len(m.Experiments) > 0 {
+		status += ", in experiment " + strings.Join(m.Experiments, " and ")
+	}
 	if m.Problem != "" {
 		status += ", cannot be used"
 	}
@@ -152,7 +128,7 @@ func figures(m *admin.ModelMetrics) string {
 }
 
 func newModelShowCommand() *cobra.Command {
-	return modelCommand(&cobra.Command{
+	return askCommand(&cobra.Command{
 		Use:   "show VERSION",
 		Short: "Show a version of the model: where it comes from, how good it is, its calibration",
 		Long: `Show a version of the model: where it comes from, what it learned from, how good
@@ -213,7 +189,7 @@ func showModel(to io.Writer, m *admin.Model) error {
 }
 
 func newModelAddCommand() *cobra.Command {
-	return modelCommand(&cobra.Command{
+	return askCommand(&cobra.Command{
 		Use:   "add FILE",
 		Short: "Add a model to a running bidwell as a shadow",
 		Long: `Add a file that "bidwell model train" has written (- for standard input) to a
@@ -222,16 +198,13 @@ prices nothing, until it is promoted. A file that is cut off, damaged, of anothe
 version, or predicts other than where it was trained is refused.`,
 		Args: cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *admin.Client, args []string) (*admin.Model, error) {
-		input := cmd.InOrStdin()
-		if args[0] != "-" {
-			f, err := os.Open(args[0])
-			if err != nil {
-				return nil, err
-			}
-			defer f.Close()
-			input = f
+		input, err := openInput(cmd, args[0])
+		if err != nil {
+			return nil, err
 		}
-		return c.AddModel(cmd.Context(), input)
+		defer input.Close()
+		added, err := c.AddModel(cmd.Context(), input)
+		return added, ofFile(args[0], err)
 	}, showChanged)
 }
 
@@ -242,7 +215,8 @@ func showChanged(to io.Writer, m *admin.Model) error {
 
 func newModelPromoteCommand() *cobra.Command {
 	var canary float64
-	cmd := modelCommand(&cobra.Command{
+	var online bool
+	cmd := askCommand(&cobra.Command{
 		Use:   "promote VERSION|online",
 		Short: "Price bids by a version: of all users, or of a share with --canary",
 		Long: `Make a version live, in every bidder within seconds, or with --canary the one
@@ -256,15 +230,22 @@ while bidding, and lets later ones take its place.`,
 		if cmd.Flags().Changed("canary") && !(canary > 0 && canary < 1) {
 			return nil, fmt.Errorf("model promote: --canary %v: want a share of the users, more than 0 and less than 1", canary)
 		}
+		online = args[0] == "online"
 		return c.PromoteModel(cmd.Context(), args[0], canary)
-	}, showChanged)
+	}, func(to io.Writer, m *admin.Model) error {
+		if err := showChanged(to, m); err != nil || !online || m.Origin == models.FromLearner.String() {
+			return err
+		}
+		_, err := fmt.Fprintf(to, "nothing that was learned while bidding can serve yet: version %d does until something can\n", m.Version)
+		return err
+	})
 	cmd.Flags().Float64Var(&canary, "canary", 0, "share of the users, such as 0.1; 0: all of them")
 	return cmd
 }
 
 func newModelRollbackCommand() *cobra.Command {
 	var reason string
-	cmd := modelCommand(&cobra.Command{
+	cmd := askCommand(&cobra.Command{
 		Use:   "rollback [VERSION]",
 		Short: "Take the live version or the canary out of service",
 		Long: `Take a version out of service that is live or the canary; without VERSION the
@@ -297,7 +278,7 @@ That a version which predicts badly is rolled back needs no command.`,
 }
 
 func newModelRetireCommand() *cobra.Command {
-	return modelCommand(&cobra.Command{
+	return askCommand(&cobra.Command{
 		Use:   "retire VERSION",
 		Short: "Take a shadow or the canary out of the comparison",
 		Long:  "Take a shadow or the canary out of the comparison. Its file is dropped after a while.",

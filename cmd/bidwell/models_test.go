@@ -98,7 +98,7 @@ func TestModelsInService(t *testing.T) {
 	// What is no model changes nothing.
 	for name, content := range map[string][]byte{"half": file[:len(file)/2], "text": []byte("weights: 1")} {
 		_, err := command(t, "model", "add", write(t, name, string(content)), p.api())
-		wantError(t, err, "refused with 422: the model is refused")
+		wantError(t, err, name+": add model: refused with 422: the model is refused")
 	}
 	p.wantModels("2 live true, 1 retired false")
 	p.wantPrice(100)
@@ -140,7 +140,7 @@ func TestModelsInService(t *testing.T) {
 	wantText(t, mustRun(t, "model", "list", p.api()), "VERSION", "rolled-back", "starter")
 	_, err = command(t, "model", "rollback", p.api())
 	wantError(t, err, "refused with 409", "none left that was live before it")
-	wantText(t, mustRun(t, "model", "promote", "online", p.api()), "version 1: live\n")
+	wantText(t, mustRun(t, "model", "promote", "online", p.api()), "version 1: live\nnothing that was learned while bidding can serve yet: version 1 does until something can\n")
 }
 
 // A file that is named at the start goes live once; what people decide later
@@ -188,6 +188,8 @@ func TestModelTrainAdds(t *testing.T) {
 	}
 	wantText(t, mustRun(t, "model", "show", "2", p.api()), "learned from: ", "training")
 	wantText(t, mustRun(t, "model", "retire", "2", p.api()), "version 2: retired")
+	_, err = train("--admin=ftp://localhost")
+	wantError(t, err, `--admin "ftp://localhost": want the address`)
 	_, err = train("--admin=http://" + freeAddress(t))
 	wantError(t, err, "connection refused", "is `bidwell serve`")
 }

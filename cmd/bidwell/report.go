@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,9 +22,7 @@ func newReportCommand() *cobra.Command {
 }
 
 func newPacingReportCommand() *cobra.Command {
-	var address string
-	var asJSON bool
-	cmd := &cobra.Command{
+	return askCommand(&cobra.Command{
 		Use:   "pacing LINE_ITEM",
 		Short: "Show how a line item spends: today's plan and actual, and its accounts",
 		Long: `Show how a line item spends: its state, by what its bids are lowered, every
@@ -40,28 +37,14 @@ running bidwell.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			client := admin.NewClient(address)
-			defer client.Close()
-			p, err := client.Pacing(cmd.Context(), args[0])
-			if err != nil {
-				return unreachable(err, address)
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(p)
-			}
-			return printPacing(cmd.OutOrStdout(), p)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	adminFlag(cmd, &address)
-	return cmd
+	}, func(cmd *cobra.Command, c *admin.Client, args []string) (*admin.Pacing, error) {
+		return c.Pacing(cmd.Context(), args[0])
+	}, printPacing)
 }
 
 func newDiscrepancyReportCommand() *cobra.Command {
-	var item, exchange, address string
-	var asJSON bool
-	cmd := &cobra.Command{
+	var item, exchange string
+	cmd := askCommand(&cobra.Command{
 		Use:   "discrepancies",
 		Short: "Compare wins, billing notices and views, which count the same impressions",
 		Long: `Compare the notices of each line item through each exchange, from the beginning:
@@ -70,23 +53,11 @@ impressions that were charged. Of each the difference is shown in percent and in
 money. Amounts are rounded to a hundredth of a cent; --json has them in full. It
 asks a running bidwell.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client := admin.NewClient(address)
-			defer client.Close()
-			d, err := client.Discrepancies(cmd.Context(), item, exchange)
-			if err != nil {
-				return unreachable(err, address)
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(d)
-			}
-			return printDiscrepancies(cmd.OutOrStdout(), d)
-		},
-	}
+	}, func(cmd *cobra.Command, c *admin.Client, _ []string) (*admin.Discrepancies, error) {
+		return c.Discrepancies(cmd.Context(), item, exchange)
+	}, printDiscrepancies)
 	cmd.Flags().StringVar(&item, "line-item", "", "only this line item")
 	cmd.Flags().StringVar(&exchange, "exchange", "", "only this exchange")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	adminFlag(cmd, &address)
 	return cmd
 }
 

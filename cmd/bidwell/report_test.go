@@ -33,7 +33,16 @@ func TestReportPacing(t *testing.T) {
 		t.Errorf("report %+v", got)
 	}
 	wantText(t, mustRun(t, "report", "discrepancies", "--json", p.api()), `"billed":1,"charged":"0.01"`, `"views_to_billed":{"count":-1,`)
-	_, err := command(t, "report", "pacing", p.api())
+	// The other one has no notices, but is there.
+	p.apply(strings.Replace(shop, "line-items:\n", "line-items:\n"+`  other: {campaign: spring, name: Other, status: paused, goal: {type: cpm, value: "1.00"}, creatives: [wide]}`+"\n", 1))
+	if out := mustRun(t, "report", "discrepancies", "--line-item", "other", "--exchange", "index", p.api()); out != "no notices\n" {
+		t.Errorf("without notices: %q", out)
+	}
+	_, err := command(t, "report", "discrepancies", "--line-item", "nope", p.api())
+	wantError(t, err, `discrepancies: refused with 404: there is no line-item "nope"`)
+	_, err = command(t, "report", "discrepancies", "--exchange", "nope", p.api())
+	wantError(t, err, `there is no exchange "nope"`)
+	_, err = command(t, "report", "pacing", p.api())
 	wantError(t, err, "the id of one line item")
 	_, err = command(t, "report", "pacing", "nobody", p.api())
 	wantError(t, err, "404", `no line-item "nobody"`)

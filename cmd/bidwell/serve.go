@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
 
@@ -37,18 +36,4 @@ Every setting may stand in a YAML file (--config), in the environment
 // adminAddress is where the admin API is taken to be when nothing is said.
 func adminAddress() string {
 	return cmp.Or(os.Getenv("BIDWELL_ADMIN"), "http://127.0.0.1:8081")
-}
-
-// adminFlag is the address of a running server's admin API.
-func adminFlag(cmd *cobra.Command, address *string) {
-	cmd.Flags().StringVar(address, "admin", adminAddress(), "address of the admin API of a running bidwell (environment: BIDWELL_ADMIN)")
-}
-
-// unreachable adds what to do about it to an error of the admin API's client.
-func unreachable(err error, address string) error {
-	var network interface{ Timeout() bool }
-	if errors.As(err, &network) {
-		return fmt.Errorf("%w\nis `bidwell serve` or `bidwell demo` running with its admin API at %s?", err, address)
-	}
-	return err
 }

@@ -231,7 +231,7 @@ func (s *server) ready() error {
 // pacer slots out. Exchange profiles are documents too and change with them.
 func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64, error) {
 	version, err := s.documents.Version(ctx)
-	if err != nil || (version == have && s.loaded()) {
+	if err != nil || (version == have && s.loaded() && !s.trials.stale) {
 		return nil, version, err
 	}
 	if err := s.refreshExchanges(ctx); err != nil {
@@ -239,9 +239,11 @@ func (s *server) load(ctx context.Context, have uint64) ([]rtb.LineItem, uint64,
 	} else {
 		s.bidder.SetExchanges(s.directory.Load())
 	}
-	if err := s.refreshTrials(ctx); err != nil {
+	err = s.refreshTrials(ctx)
+	if err != nil && !s.trials.stale {
 		slog.Warn("experiments stay as they were", "cause", err)
 	}
+	s.trials.stale = err != nil
 	items, version, err := s.compiler.LineItems(ctx, have)
 	if err != nil || items == nil {
 		return items, version, err

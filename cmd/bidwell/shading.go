@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -12,31 +11,16 @@ import (
 )
 
 func newShadingReportCommand() *cobra.Command {
-	var address string
-	var asJSON bool
-	cmd := &cobra.Command{
+	return askCommand(&cobra.Command{
 		Use:   "shading",
 		Short: "Show what lowering bids in first-price auctions saves",
 		Long: `Compare bids in first-price auctions that were lowered to what past wins and
 losses say is needed with those of a control group, a random part of the bids
 that is left as it is. It asks a running bidwell.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client := admin.NewClient(address)
-			defer client.Close()
-			s, err := client.Shading(cmd.Context())
-			if err != nil {
-				return unreachable(err, address)
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
-			}
-			return printShading(cmd.OutOrStdout(), s)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	adminFlag(cmd, &address)
-	return cmd
+	}, func(cmd *cobra.Command, c *admin.Client, _ []string) (*admin.Shading, error) {
+		return c.Shading(cmd.Context())
+	}, printShading)
 }
 
 func printShading(to io.Writer, s *admin.Shading) error {

@@ -21,6 +21,7 @@ type about struct {
 	Size    int64        `json:"size"`
 	SHA256  string       `json:"sha256"`
 	Kept    bool         `json:"kept,omitempty"`
+	Held    bool         `json:"held,omitempty"`
 	Since   time.Time    `json:"since"`
 	Share   models.Share `json:"share,omitempty"`
 	Pinned  bool         `json:"pinned,omitempty"`
@@ -99,7 +100,7 @@ func scanModel(rows *sql.Rows) (v models.Version, err error) {
 		return v, fmt.Errorf("models: version %d: sha256 %q", v.Number, a.SHA256)
 	}
 	v.Created, v.Size, v.Kept, v.Since, v.Share = a.Created, a.Size, a.Kept, a.Since, a.Share
-	v.Pinned, v.Before, v.Reason = a.Pinned, a.Before, a.Reason
+	v.Held, v.Pinned, v.Before, v.Reason = a.Held, a.Pinned, a.Before, a.Reason
 	m := &a.Metrics
 	v.Metrics = models.Metrics{
 		Rows: m.Rows, Clicks: m.Clicks, From: m.From, Through: m.Through, LogLoss: m.LogLoss, AUC: m.AUC, Calibration: m.Calibration,
@@ -174,7 +175,7 @@ func (s *Store) ChangeModels(ctx context.Context, change func(all models.Version
 func putModel(ctx context.Context, tx *sql.Tx, v *models.Version, revision uint64) error {
 	m := &v.Metrics
 	text, err := json.Marshal(about{
-		Origin: v.Origin.String(), Created: v.Created, Size: v.Size, SHA256: hex.EncodeToString(v.SHA256[:]), Kept: v.Kept,
+		Origin: v.Origin.String(), Created: v.Created, Size: v.Size, SHA256: hex.EncodeToString(v.SHA256[:]), Kept: v.Kept, Held: v.Held,
 		Since: v.Since, Share: v.Share, Pinned: v.Pinned, Before: v.Before, Reason: v.Reason,
 		Metrics: aboutMetrics{
 			Rows: m.Rows, Clicks: m.Clicks, From: m.From, Through: m.Through, LogLoss: m.LogLoss, AUC: m.AUC, Calibration: m.Calibration,

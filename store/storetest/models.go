@@ -67,7 +67,7 @@ func model(number uint32, status models.Status) (models.Version, []byte) {
 	}
 	switch status {
 	case models.Canary:
-		v.Share = 1000
+		v.Share, v.Held = 1000, true
 	case models.Live:
 		v.Pinned = true
 	case models.RolledBack:
