@@ -154,6 +154,7 @@ func (g *lags) fit(now int64) {
 // matured is the part of the conversions that are heard of within so many
 // seconds of the click.
 func (l *lag) matured(seconds int64) float64 {
+	seconds = max(0, seconds) // a clock may have been set back
 	i, low, before := lagBin(seconds), int64(0), 0.0
 	if i > 0 {
 		low, before = 60<<(i-1), l.within[i-1]

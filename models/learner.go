@@ -110,7 +110,7 @@ type Learner struct {
 	inverse float64 // mean of the inverse chances to win
 
 	since    int64  // of the first impression, Unix seconds
-	now      int64  // of the last event
+	clock           // the time of the log
 	position uint64 // of the last batch
 	stats    LearnerStats
 	hashes   []uint32
@@ -188,8 +188,7 @@ func (l *Learner) Apply(position uint64, batch []rtb.Event) error {
 }
 
 func (l *Learner) take(e *rtb.Event) {
-	if t := e.Time.Unix(); t > l.now && !e.Time.IsZero() {
-		l.now = t
+	if !e.Time.IsZero() && l.hear(e.Time.Unix()) {
 		l.expire()
 		l.settle()
 	}
@@ -233,7 +232,7 @@ func (l *Learner) shown(e *rtb.Event) {
 func (l *Learner) expire() {
 	for {
 		first := l.open.first()
-		if first == nil || first.Time+int64(l.cfg.ClickWait/time.Second) > l.now {
+		if first == nil || !l.due(first.Time, int64(l.cfg.ClickWait/time.Second)) {
 			break
 		}
 		lesson := l.open.pop()
@@ -241,7 +240,7 @@ func (l *Learner) expire() {
 	}
 	for {
 		first := l.clicked.first()
-		if first == nil || first.Time+int64(l.cfg.ConversionWait/time.Second) > l.now {
+		if first == nil || !l.due(first.Time, int64(l.cfg.ConversionWait/time.Second)) {
 			return
 		}
 		l.clicked.pop()

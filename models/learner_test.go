@@ -205,6 +205,8 @@ func TestLabels(t *testing.T) {
 			l, s := testLearner(t, nil), newShop(1)
 			e, _, _ := s.impression(1)
 			for i, what := range tt.told {
+				before := rtb.Event{Type: tick, Time: s.now.Add(what.at - leap*time.Second)}
+				l.take(&before) // so that the clock believes in a pause
 				e.Type, e.Time = what.kind, s.now.Add(what.at)
 				for range 2 { // a batch that comes again changes nothing
 					if err := l.Apply(uint64(i+1), []rtb.Event{e}); err != nil {

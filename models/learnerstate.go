@@ -61,6 +61,7 @@ func (l *Learner) walk(s *state) {
 	s.uint64(&l.position)
 	s.int64(&l.since)
 	s.int64(&l.now)
+	s.int64(&l.rival)
 	s.fixed(&l.stats)
 	s.float64(&l.inverse)
 	l.clicks.walk(s)

@@ -40,7 +40,12 @@ func (l *Learner) priced(e *rtb.Event) {
 		return
 	}
 	o := l.outcome(e, won)
-	l.Shader.Learn(&o)
+	l.learnPrice(&o)
+}
+
+func (l *Learner) learnPrice(o *Outcome) {
+	o.Time = l.bound(o.Time)
+	l.Shader.Learn(o)
 	l.stats.Priced++
 }
 
@@ -117,9 +122,8 @@ func (l *Learner) sampledWon(e *rtb.Event) {
 // settle learns from the samples whose wins would have come by now.
 func (l *Learner) settle() {
 	n := 0
-	for n < len(l.samples) && l.samples[n].Time.Unix()+sampleWait <= l.now {
-		l.Shader.Learn(&l.samples[n].Outcome)
-		l.stats.Priced++
+	for n < len(l.samples) && l.due(l.samples[n].Time.Unix(), sampleWait) {
+		l.learnPrice(&l.samples[n].Outcome)
 		delete(l.sampledAt, l.samples[n].bid)
 		n++
 	}
