@@ -109,11 +109,12 @@ type Learner struct {
 
 	inverse float64 // mean of the inverse chances to win
 
-	since    int64  // of the first impression, Unix seconds
-	clock           // the time of the log
-	position uint64 // of the last batch
-	stats    LearnerStats
-	hashes   []uint32
+	since     int64  // of the first impression, Unix seconds
+	clock            // the time of the log
+	position  uint64 // of the last batch
+	stateSize int    // of the last state
+	stats     LearnerStats
+	hashes    []uint32
 
 	// Shader and Creatives, when set, learn too: from wins and losses, and from
 	// what is shown. Convert makes prices of the account currency of others.

@@ -142,24 +142,6 @@ func (l *Learner) account(price rtb.Money, c rtb.Currency) rtb.Money {
 	return l.Convert(price, c)
 }
 
-// recent remembers the last bids, in two generations.
-type recent struct{ young, old map[rtb.BidID]struct{} }
-
-const recentBids = 200_000
-
-// seen reports whether a bid was seen before, and remembers it.
-func (r *recent) seen(bid rtb.BidID) bool {
-	if _, ok := r.young[bid]; ok {
-		return true
-	}
-	_, ok := r.old[bid]
-	if len(r.young) >= recentBids || r.young == nil {
-		r.old, r.young = r.young, make(map[rtb.BidID]struct{})
-	}
-	r.young[bid] = struct{}{}
-	return ok
-}
-
 // Publish has the bidders see what was learned of prices and creatives. The
 // click and conversion models are in Model.
 func (l *Learner) Publish() {
