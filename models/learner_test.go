@@ -358,7 +358,7 @@ func FuzzRestoreLearner(f *testing.F) {
 	l.Apply(1, []rtb.Event{e})
 	good := l.AppendState(nil)
 	f.Add(good[:len(good)-4])
-	f.Add([]byte(learnerName + "\x02"))
+	f.Add(append([]byte(learnerName), learnerVersion))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = binary.LittleEndian.AppendUint32(slices.Clone(b), crc32.ChecksumIEEE(b))
 		if restored, err := RestoreLearner(l.cfg, b); err == nil {
