@@ -61,8 +61,8 @@ conform: build ## run the conformance suite on the sample requests, if they are 
 	./scripts/conform.sh $(CORPUS)
 
 loadtest: build ## attack a running bidder; see `bin/loadtest --help`
-	./bin/loadtest generate --kind requests --count 10000 --out /tmp/bidwell-requests.jsonl
-	./bin/loadtest attack --url http://localhost:8080 --in /tmp/bidwell-requests.jsonl --rate 2000 --duration 10s
+	./bin/loadtest generate --kind requests --count 10000 --out bin/requests.jsonl
+	./bin/loadtest attack --url http://localhost:8080 --in bin/requests.jsonl --rate 2000 --duration 10s
 
 # A day of a market with every fault that notices can have. The keys are those
 # of the exchange "sealed" in the documents.
