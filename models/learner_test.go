@@ -173,6 +173,18 @@ func TestLateConversionsCount(t *testing.T) {
 	if hour > .12 || week < .9 {
 		t.Errorf("%.3f of the conversions come within an hour, %.3f within a week", hour, week)
 	}
+	list := l.Maturities()
+	if len(list) != 2 || list[0].Campaign != 0 || list[1].Campaign != 1 || list[0].Recent != list[1].Recent {
+		t.Fatalf("%+v, want those of all and of campaign 1, which is all", list)
+	}
+	m := list[1]
+	if m.Hour != hour || m.Week != week || m.Day < .5 || m.Day > .9 || m.Clicks != l.Stats().Clicks || m.Conversions != l.Stats().Conversions {
+		t.Errorf("%+v", m)
+	}
+	r := m.Recent
+	if had := float64(r.Conversions); r.Clicks != int(m.Clicks) || r.Due < .7*had || r.Due > 1.4*had || r.Expected < 1.01*r.Due || r.Expected > 1.9*r.Due {
+		t.Errorf("of the recent clicks %+v", r)
+	}
 }
 
 // What happens to one impression, in every order in which it may be told.
