@@ -178,6 +178,15 @@ func (c *Client) Shading(ctx context.Context) (*Shading, error) {
 	return &result, nil
 }
 
+// Maturity reads how late conversions are.
+func (c *Client) Maturity(ctx context.Context) (*Maturities, error) {
+	var result Maturities
+	if err := c.get(ctx, "/v1/maturity", &result); err != nil {
+		return nil, fmt.Errorf("maturity: %w", err)
+	}
+	return &result, nil
+}
+
 // Discrepancies compares what the notices say, of one line item and one
 // exchange or, where they are empty, of all.
 func (c *Client) Discrepancies(ctx context.Context, lineItem, exchange string) (*Discrepancies, error) {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 
@@ -64,7 +65,7 @@ func (s *Server) registerExperimentResults() {
 		Summary: "Get what an experiment says",
 		Description: "Users, rates and differences by arm. Each call is a look; the always-valid figures are right however often one looks. " +
 			"Where the numbers of users do not fit the weights of the arms (p below 0.001) all results are withheld.",
-		Errors: []int{404, 422, 500, 501},
+		Errors: []int{404, 410, 422, 500, 501},
 	}, func(ctx context.Context, in *resultsInput) (*resultsOutput, error) {
 		if s.parts.ExperimentResult == nil {
 			return nil, huma.Error501NotImplemented("this process does not read the log")
@@ -83,6 +84,9 @@ func (s *Server) registerExperimentResults() {
 			ask.Metric = report.Metric(in.Metric)
 		}
 		result, err := s.parts.ExperimentResult(ask)
+		if errors.Is(err, report.ErrLetGo) {
+			return nil, huma.Error410Gone(err.Error())
+		}
 		if err != nil {
 			return nil, s.problem(err)
 		}

@@ -55,7 +55,7 @@ func Experiments(ctx context.Context, docs Documents) (*ExperimentSet, error) {
 				e, err := x.compile(number)
 				if err == nil {
 					set.Watched = append(set.Watched, report.Watched{
-						Number: e.Number, Start: e.Start, End: e.End, LineItems: e.Scope.LineItems, Campaigns: e.Scope.Campaigns, Advertisers: e.Scope.Advertisers,
+						Number: e.Number, Start: e.Start, End: e.End, Archived: x.Status == Archived, LineItems: e.Scope.LineItems, Campaigns: e.Scope.Campaigns, Advertisers: e.Scope.Advertisers,
 					})
 					if x.Status == Active {
 						active = append(active, e)

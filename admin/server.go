@@ -112,6 +112,8 @@ type Parts struct {
 	Discrepancies func(context.Context) ([]pacing.Tally, error)
 	// Shading is what lowering bids in first-price auctions has saved.
 	Shading func() models.Savings
+	// Maturity is how late conversions are, by campaign, as far as was learned.
+	Maturity func() []models.Maturity
 	// Models are the versions of the models that bids are priced by.
 	Models *models.Registry
 	// ValidateExchange checks what a document changes of the profile of an
@@ -237,6 +239,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 	s.registerResume()
 	s.registerDiscrepancies()
 	s.registerShading()
+	s.registerMaturity()
 	s.registerModels(mux)
 	s.registerProblems()
 	s.registerDocs(mux)

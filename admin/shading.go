@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"math"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,7 +50,7 @@ func (s *Server) registerShading() {
 }
 
 func shadingOf(v models.Savings) Shading {
-	sum := func(v float64) Amount { return money(rtb.Money(math.Round(min(v, float64(rtb.MaxMoney))))) }
+	sum := func(v float64) Amount { return money(rtb.RoundMoney(v)) }
 	group := func(g models.SpendPerWin) ShadedBids {
 		return ShadedBids{Bids: g.Bids, Wins: g.Wins, Spend: sum(g.Spend), Worth: sum(g.Worth), Surplus: sum(g.Surplus)}
 	}

@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"bidwell/models"
@@ -57,67 +55,8 @@ const ReplaySlots = 96
 
 const replaySlot = 15 * time.Minute
 
-const maxBidders = 1000
-
 // The pacer takes bids up to 2^43 and sums to 2^60.
 const highestBid, highestSum = 1 << 42, 1 << 57
-
-var pacings = map[string]rtb.Pacing{"": rtb.PaceEven, "even": rtb.PaceEven, "asap": rtb.PaceASAP, "ahead": rtb.PaceAhead}
-
-// Validate reports every setting that is wrong.
-func (r *Replay) Validate() error {
-	var errs []error
-	positive := func(name string, v float64, zero bool) {
-		if !(v > 0 || zero && v == 0) || v > 1e15 {
-			errs = append(errs, fmt.Errorf("%s: %v is not an amount", name, v))
-		}
-	}
-	positive("budget", r.Budget, false)
-	positive("value", r.Value, true)
-	positive("max-cpc", r.MaxCPC, true)
-	positive("forecast", r.Forecast, true)
-	if !(r.Multiplier >= 0 && r.Multiplier <= 100) || r.Value > 0 && r.Multiplier > 1 {
-		errs = append(errs, errors.New("start-multiplier: want more than 0, at most 100, and at most 1 with a value"))
-	}
-	if r.Auction != AuctionFirst && r.Auction != AuctionSecond {
-		errs = append(errs, fmt.Errorf("auction: %q is neither first nor second", r.Auction))
-	}
-	if _, ok := pacings[r.Pacing]; !ok {
-		errs = append(errs, fmt.Errorf("pacing: %q is none of even, asap and ahead", r.Pacing))
-	}
-	if r.Delay < 0 || r.Delay > 24*time.Hour {
-		errs = append(errs, errors.New("delay: want 0 to 24h"))
-	}
-	if r.Bidders < 0 || r.Bidders > maxBidders {
-		errs = append(errs, fmt.Errorf("bidders: want 1 to %d", maxBidders))
-	}
-	if r.Late < 0 || r.Late > maxAuctions {
-		errs = append(errs, fmt.Errorf("late: want 0 to %d auctions", maxAuctions))
-	}
-	if !slices.Contains([]string{"", "told", "never"}, r.Losses) {
-		errs = append(errs, fmt.Errorf("losses: %q is neither told nor never", r.Losses))
-	}
-	if !(r.Drop >= 0 && r.Drop <= 1) || r.Drop > 0 && r.Bidders < 2 {
-		errs = append(errs, errors.New("drop: want a part of the log, 0 to 1, and more than one bidder"))
-	}
-	if !slices.Contains([]string{"", FeedbackPrice, FeedbackWinLoss}, r.Feedback) {
-		errs = append(errs, fmt.Errorf("feedback: %q is neither price nor win-loss", r.Feedback))
-	}
-	if !(r.Control >= 0 && r.Control <= 0.9) {
-		errs = append(errs, errors.New("control: want a part of the bids, 0 to 0.9"))
-	}
-	if r.Log == nil || r.Log.Len() == 0 {
-		errs = append(errs, errors.New("log: no rows"))
-	}
-	return errors.Join(errs...)
-}
-
-// period is the time of the log in whole quarters of an hour.
-func (l *AuctionLog) period() (from, until time.Time) {
-	from = time.Unix(0, l.Time[0]).UTC().Truncate(replaySlot)
-	until = time.Unix(0, l.Time[l.Len()-1]).UTC().Truncate(replaySlot).Add(replaySlot)
-	return from, until
-}
 
 // waiting is a bid whose outcome the pacer has not been told.
 type waiting struct {
@@ -265,59 +204,6 @@ func (r *replaying) prepare() error {
 		}
 	}
 	return nil
-}
-
-// hold is how long a bid holds its price: longer than any notice takes that is
-// late by a number of auctions.
-func (r *replaying) hold() (time.Duration, error) {
-	const most = 24 * time.Hour
-	if r.Hold > 0 || r.Late == 0 {
-		return cmp.Or(r.Hold, pacing.HoldTimeout), nil
-	}
-	l, until := r.Log, r.result.Until.UnixNano()
-	longest := time.Duration(0)
-	for i, made := range l.Time {
-		told := until
-		if at := i + r.Late; at < l.Len() {
-			told = l.Time[at]
-		}
-		longest = max(longest, time.Duration(told-made))
-	}
-	hold := max(pacing.HoldTimeout, longest+r.Delay+time.Minute)
-	if hold > most {
-		return 0, fmt.Errorf("late: %d auctions take up to %v in this log, and a bid holds its price for %v at most: say how long with hold",
-			r.Late, longest.Round(time.Minute), most)
-	}
-	return hold.Round(time.Second), nil
-}
-
-// reference is the price of a click at which the first rows alone would have
-// spent their part of the budget.
-func (r *replaying) reference() float64 {
-	l := r.Log
-	n := min(1000, l.Len())
-	part := float64(n) / max(r.Forecast, float64(n))
-	if r.Forecast == 0 { // the time that they took says how many there may be
-		from, until := l.period()
-		part = min(1, max(1e-6, float64(l.Time[n-1]-from.UnixNano())/float64(until.Sub(from))))
-	}
-	rows, all := oracleOrder(l, n, math.Inf(1)), 0.0
-	for _, i := range rows {
-		all += l.cost(int(i))
-	}
-	// Of much money, half of the rows are enough: the worst of them are worth
-	// next to nothing, and their price for a click says nothing.
-	left, reference := min(part*r.Budget, all/2), 0.0
-	for _, i := range rows {
-		if left -= l.cost(int(i)); left < 0 && reference > 0 {
-			break
-		}
-		reference = max(reference, l.cost(int(i))/l.PCTR[i])
-	}
-	if reference == 0 {
-		reference = 1
-	}
-	return reference
 }
 
 // play holds the auctions, row by row, and steps the pacer each second.

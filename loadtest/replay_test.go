@@ -237,6 +237,19 @@ func TestReplayFollowsTheTraffic(t *testing.T) {
 	}
 }
 
+func TestReplayCountsInWords(t *testing.T) {
+	var text strings.Builder
+	r := ReplayResult{Auctions: 1, Bids: 2, Wins: 1, Clicks: 1, Surplus: &Surplus{ControlWins: 1}}
+	if err := r.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"1 auction from", "2 bids, 1 win, 1 click\n", " and 1 win, if"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, &text)
+		}
+	}
+}
+
 func TestReplayRepeats(t *testing.T) {
 	l := (&AuctionMarket{Rows: 5000, Seed: 3}).Make()
 	r := Replay{Log: l, Budget: supply(l) / 4, Auction: AuctionSecond, Seed: 9}

@@ -140,8 +140,8 @@ func oracleOrder(l *AuctionLog, n int, most float64) []int32 {
 
 // WriteText prints the result for people.
 func (r *ReplayResult) WriteText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, `%d auctions from %s to %s
-%d bids, %d wins, %d clicks
+	_, err := fmt.Fprintf(w, `%s from %s to %s
+%s, %s, %s
 spend          %.6g of %.6g
 utilisation    %.4f
 max deviation  %.4f from the plan, at the end of %d slots
@@ -151,7 +151,8 @@ value          %.6g (sum of pctr), %.4f of the oracle's %.6g
 CPC            %s, %.6g expected
 multiplier     %.6g, of a click worth %.6g
 %s`,
-		r.Auctions, r.From.Format(time.RFC3339), r.Until.Format(time.RFC3339), r.Bids, r.Wins, r.Clicks,
+		counted(r.Auctions, "auction"), r.From.Format(time.RFC3339), r.Until.Format(time.RFC3339),
+		counted(r.Bids, "bid"), counted(r.Wins, "win"), counted(r.Clicks, "click"),
 		r.Spend, r.Budget, r.Utilisation, r.MaxDeviation, ReplaySlots, r.Overspend, r.LateCharges,
 		r.Bidders, time.Duration(r.HoldSeconds*float64(time.Second)).Round(time.Second),
 		r.Value, r.OracleShare, r.OracleValue, clickCost(r), r.ExpectedCPC, r.Multiplier, r.Worth, r.Surplus.text())

@@ -155,8 +155,8 @@ func (s *Surplus) text() string {
 		return ""
 	}
 	text := fmt.Sprintf("surplus        %.6g, %.4f of the %.6g of one who knows all prices\n", s.Surplus, s.Share, s.Clairvoyant)
-	text += fmt.Sprintf("control        %.6g, %.4f, for %.6g and %d wins, if it bid all values unshaded\n",
-		s.ControlSurplus, s.ControlShare, s.ControlSpend, s.ControlWins)
+	text += fmt.Sprintf("control        %.6g, %.4f, for %.6g and %s, if it bid all values unshaded\n",
+		s.ControlSurplus, s.ControlShare, s.ControlSpend, counted(s.ControlWins, "win"))
 	text += fmt.Sprintf("savings        %.4f of the price of a unit of value, against the control\n", s.Savings)
 	if len(s.BidsByKind) > 0 {
 		text += fmt.Sprintf("bids           %d shaded, %d explore, %d control\n",

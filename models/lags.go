@@ -31,6 +31,7 @@ type lag struct {
 	Clicks, Converted uint64
 
 	within [lagBins]float64 // the part of the conversions whose delay is in this bin or one before
+	recent Recent           // as of the last table
 }
 
 // recentClick is one that the model is held against.
@@ -154,6 +155,7 @@ func (g *lags) fit(now int64) {
 // matured is the part of the conversions that are heard of within so many
 // seconds of the click.
 func (l *lag) matured(seconds int64) float64 {
+	seconds = max(0, seconds) // a clock may have been set back
 	i, low, before := lagBin(seconds), int64(0), 0.0
 	if i > 0 {
 		low, before = 60<<(i-1), l.within[i-1]
@@ -183,26 +185,41 @@ func (g *lags) table(now int64, rate, known func(f *rtb.Features) float64) *Cali
 		}
 	}
 	global := clampLevel((converted + lagShare) / (due + lagShare) * before / learned)
-	own, had := map[rtb.CampaignID]float64{}, map[rtb.CampaignID]float64{}
+	for _, l := range g.campaigns {
+		l.recent = Recent{}
+	}
 	for i := range g.recent {
 		c := &g.recent[i]
-		own[c.Campaign] += global * rate(&c.Features) * g.of(c.Campaign).matured(now-c.Time)
-		if c.Converted {
-			had[c.Campaign]++
-		}
+		l, p := g.of(c.Campaign), global*rate(&c.Features)
+		l.recent.add(c.Converted, p, l.matured(now-c.Time))
 	}
 	t := &Calibration{global: float32(global)}
-	for _, campaign := range slices.SortedFunc(maps.Keys(own), cmp.Compare[rtb.CampaignID]) {
-		if l := g.of(campaign); campaign != 0 {
-			t.lines = append(t.lines, CalibrationLine{
-				Campaign: uint32(campaign), Rows: l.Clicks, Clicks: l.Converted,
-				Factor: float32(clampLevel(global * (had[campaign] + lagShare) / (own[campaign] + lagShare))),
-			})
+	all := Recent{}
+	for _, campaign := range slices.SortedFunc(maps.Keys(g.campaigns), cmp.Compare[rtb.CampaignID]) {
+		l := g.of(campaign)
+		if r := &l.recent; r.Clicks > 0 && campaign != 0 {
+			factor := clampLevel(global * (float64(r.Conversions) + lagShare) / (r.Due + lagShare))
+			t.lines = append(t.lines, CalibrationLine{Campaign: uint32(campaign), Rows: l.Clicks, Clicks: l.Converted, Factor: float32(factor)})
+			r.scale(factor / global)
 		}
+		all.Clicks, all.Conversions = all.Clicks+l.recent.Clicks, all.Conversions+l.recent.Conversions
+		all.Due, all.Expected = all.Due+l.recent.Due, all.Expected+l.recent.Expected
 	}
+	g.of(0).recent = all
 	t.index()
 	return t
 }
+
+func (r *Recent) add(converted bool, rate, matured float64) {
+	r.Clicks++
+	if converted {
+		r.Conversions++
+	}
+	r.Due += rate * matured
+	r.Expected += rate
+}
+
+func (r *Recent) scale(factor float64) { r.Due, r.Expected = r.Due*factor, r.Expected*factor }
 
 // clampLevel bounds what a few clicks may do.
 func clampLevel(f float64) float64 { return max(2*minFactor, min(maxFactor/2, f)) }

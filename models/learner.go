@@ -115,11 +115,12 @@ type Learner struct {
 
 	inverse float64 // mean of the inverse chances to win
 
-	since    int64  // of the first impression, Unix seconds
-	now      int64  // of the last event
-	position uint64 // of the last batch
-	stats    LearnerStats
-	hashes   []uint32
+	since     int64  // of the first impression, Unix seconds
+	clock            // the time of the log
+	position  uint64 // of the last batch
+	stateSize int    // of the last state
+	stats     LearnerStats
+	hashes    []uint32
 
 	// Shader and Creatives, when set, learn too: from wins and losses, and from
 	// what is shown. Convert makes prices of the account currency of others.
@@ -200,8 +201,7 @@ func (l *Learner) Apply(position uint64, batch []rtb.Event) error {
 }
 
 func (l *Learner) take(e *rtb.Event) {
-	if t := e.Time.Unix(); t > l.now && !e.Time.IsZero() {
-		l.now = t
+	if !e.Time.IsZero() && l.hear(e.Time.Unix()) {
 		l.expire()
 		l.settle()
 	}
@@ -245,7 +245,7 @@ func (l *Learner) shown(e *rtb.Event) {
 func (l *Learner) expire() {
 	for {
 		first := l.open.first()
-		if first == nil || first.Time+int64(l.cfg.ClickWait/time.Second) > l.now {
+		if first == nil || !l.due(first.Time, int64(l.cfg.ClickWait/time.Second)) {
 			break
 		}
 		lesson := l.open.pop()
@@ -253,7 +253,7 @@ func (l *Learner) expire() {
 	}
 	for {
 		first := l.clicked.first()
-		if first == nil || first.Time+int64(l.cfg.ConversionWait/time.Second) > l.now {
+		if first == nil || !l.due(first.Time, int64(l.cfg.ConversionWait/time.Second)) {
 			return
 		}
 		l.clicked.pop()

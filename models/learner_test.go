@@ -173,6 +173,18 @@ func TestLateConversionsCount(t *testing.T) {
 	if hour > .12 || week < .9 {
 		t.Errorf("%.3f of the conversions come within an hour, %.3f within a week", hour, week)
 	}
+	list := l.Maturities()
+	if len(list) != 2 || list[0].Campaign != 0 || list[1].Campaign != 1 || list[0].Recent != list[1].Recent {
+		t.Fatalf("%+v, want those of all and of campaign 1, which is all", list)
+	}
+	m := list[1]
+	if m.Hour != hour || m.Week != week || m.Day < .5 || m.Day > .9 || m.Clicks != l.Stats().Clicks || m.Conversions != l.Stats().Conversions {
+		t.Errorf("%+v", m)
+	}
+	r := m.Recent
+	if had := float64(r.Conversions); r.Clicks != int(m.Clicks) || r.Due < .7*had || r.Due > 1.4*had || r.Expected < 1.01*r.Due || r.Expected > 1.9*r.Due {
+		t.Errorf("of the recent clicks %+v", r)
+	}
 }
 
 // What happens to one impression, in every order in which it may be told.
@@ -205,6 +217,8 @@ func TestLabels(t *testing.T) {
 			l, s := testLearner(t, nil), newShop(1)
 			e, _, _ := s.impression(1)
 			for i, what := range tt.told {
+				before := rtb.Event{Type: tick, Time: s.now.Add(what.at - leap*time.Second)}
+				l.take(&before) // so that the clock believes in a pause
 				e.Type, e.Time = what.kind, s.now.Add(what.at)
 				for range 2 { // a batch that comes again changes nothing
 					if err := l.Apply(uint64(i+1), []rtb.Event{e}); err != nil {
@@ -356,7 +370,7 @@ func FuzzRestoreLearner(f *testing.F) {
 	l.Apply(1, []rtb.Event{e})
 	good := l.AppendState(nil)
 	f.Add(good[:len(good)-4])
-	f.Add([]byte(learnerName + "\x02"))
+	f.Add(append([]byte(learnerName), learnerVersion))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = binary.LittleEndian.AppendUint32(slices.Clone(b), crc32.ChecksumIEEE(b))
 		if restored, err := RestoreLearner(l.cfg, b); err == nil {

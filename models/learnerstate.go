@@ -16,14 +16,17 @@ const (
 	mostCampaigns  = 1 << 22
 )
 
-// AppendState appends all that l knows and waits for. With the log from its
-// Position on, [RestoreLearner] goes on as if nothing had been.
+// AppendState appends all that l knows and waits for, which may be hundreds of
+// megabytes. With the log from its Position on, [RestoreLearner] goes on as if
+// nothing had been.
 func (l *Learner) AppendState(b []byte) []byte {
-	state := sealState(learnerName, learnerVersion, l.walk)
 	if b == nil {
-		return state // which may be hundreds of megabytes
+		b = make([]byte, 0, l.stateSize+l.stateSize/8)
 	}
-	return append(b, state...)
+	begin := len(b)
+	b = sealState(b, learnerName, learnerVersion, l.walk)
+	l.stateSize = len(b) - begin
+	return b
 }
 
 // RestoreLearner makes the learner of a state. It fails with ErrState where
@@ -36,6 +39,7 @@ func RestoreLearner(cfg LearnerConfig, b []byte) (*Learner, error) {
 	if err := openState(b, learnerName, learnerVersion, l.walk); err != nil {
 		return nil, fmt.Errorf("restore learner: %w", err)
 	}
+	l.stateSize = len(b)
 	return l, nil
 }
 
@@ -61,6 +65,7 @@ func (l *Learner) walk(s *state) {
 	s.uint64(&l.position)
 	s.int64(&l.since)
 	s.int64(&l.now)
+	s.int64(&l.rival)
 	s.fixed(&l.stats)
 	s.float64(&l.inverse)
 	l.clicks.walk(s)
@@ -79,6 +84,9 @@ func (l *Learner) walk(s *state) {
 		s.float64(&(*o).Count, &(*o).Sum)
 	}, cmp.Compare[rtb.CampaignID])
 	l.lags.walk(s)
+	for _, r := range [...]*recent{&l.seen, &l.told, &l.ordered} {
+		r.walk(s)
+	}
 	l.walkCreatives(s)
 	l.walkShader(s)
 }
@@ -276,17 +284,33 @@ func (q *queue) walk(s *state) {
 	if !s.reading {
 		for i := range q.lessons[q.head:] {
 			if lesson := &q.lessons[q.head+i]; lesson.Bid != (rtb.BidID{}) {
-				s.fixed(lesson)
+				lesson.walk(s)
 			}
 		}
 		return
 	}
 	for range n {
 		var lesson Lesson
-		if s.fixed(&lesson); s.failed {
+		if lesson.walk(s); s.failed {
 			return
 		}
 		q.push(lesson)
+	}
+}
+
+func (x *Lesson) walk(s *state) {
+	s.raw(x.Bid[:])
+	s.int64(&x.Time)
+	s.uint32((*uint32)(&x.Campaign))
+	s.uint32((*uint32)(&x.Creative))
+	s.float32(&x.CTR, &x.WinRate)
+	s.uint32(&x.Model)
+	s.bool(&x.Clicked)
+	n := int(x.Features.Count)
+	s.count(&n, rtb.MaxFeatures)
+	x.Features.Count = uint8(n)
+	for i := range n {
+		s.raw(x.Features.Hashes[i][:])
 	}
 }
 

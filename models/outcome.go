@@ -40,7 +40,12 @@ func (l *Learner) priced(e *rtb.Event) {
 		return
 	}
 	o := l.outcome(e, won)
-	l.Shader.Learn(&o)
+	l.learnPrice(&o)
+}
+
+func (l *Learner) learnPrice(o *Outcome) {
+	o.Time = l.bound(o.Time)
+	l.Shader.Learn(o)
 	l.stats.Priced++
 }
 
@@ -117,9 +122,8 @@ func (l *Learner) sampledWon(e *rtb.Event) {
 // settle learns from the samples whose wins would have come by now.
 func (l *Learner) settle() {
 	n := 0
-	for n < len(l.samples) && l.samples[n].Time.Unix()+sampleWait <= l.now {
-		l.Shader.Learn(&l.samples[n].Outcome)
-		l.stats.Priced++
+	for n < len(l.samples) && l.due(l.samples[n].Time.Unix(), sampleWait) {
+		l.learnPrice(&l.samples[n].Outcome)
 		delete(l.sampledAt, l.samples[n].bid)
 		n++
 	}
@@ -136,24 +140,6 @@ func (l *Learner) account(price rtb.Money, c rtb.Currency) rtb.Money {
 		return max(0, price)
 	}
 	return l.Convert(price, c)
-}
-
-// recent remembers the last bids, in two generations.
-type recent struct{ young, old map[rtb.BidID]struct{} }
-
-const recentBids = 200_000
-
-// seen reports whether a bid was seen before, and remembers it.
-func (r *recent) seen(bid rtb.BidID) bool {
-	if _, ok := r.young[bid]; ok {
-		return true
-	}
-	_, ok := r.old[bid]
-	if len(r.young) >= recentBids || r.young == nil {
-		r.old, r.young = r.young, make(map[rtb.BidID]struct{})
-	}
-	r.young[bid] = struct{}{}
-	return ok
 }
 
 // Publish has the bidders see what was learned of prices and creatives. The

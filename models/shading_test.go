@@ -289,7 +289,7 @@ func TestDamagedShadersAreRefused(t *testing.T) {
 func FuzzRestoreShader(f *testing.F) {
 	s := newShader(f, nil)
 	f.Add(s.Append(nil))
-	sell(s, 50, false)
+	sell(s, 5, false)
 	f.Add(s.Append(nil))
 	f.Fuzz(func(t *testing.T, state []byte) {
 		if n := len(state); n >= 4 { // a wrong checksum would hide the rest

@@ -103,7 +103,17 @@ func (s *state) same(v uint64) {
 	s.failed = s.failed || was != v
 }
 
-// fixed carries a value whose fields are all of fixed size.
+// raw carries bytes as they are.
+func (s *state) raw(b []byte) {
+	if s.reading {
+		copy(b, s.take(len(b)))
+		return
+	}
+	s.bytes = append(s.bytes, b...)
+}
+
+// fixed carries a value whose fields are all of fixed size. It is slow, and for
+// the few.
 func (s *state) fixed(v any) {
 	var err error
 	if !s.reading {
@@ -125,12 +135,13 @@ func (s *state) part(b *[]byte, most int) {
 	s.bytes = append(s.bytes, *b...)
 }
 
-// sealState and openState put a state between its name with its version, and
-// a checksum.
-func sealState(name string, version byte, walk func(*state)) []byte {
-	s := &state{bytes: append([]byte(name), version)}
+// sealState appends a state and openState opens one, between its name with its
+// version, and a checksum.
+func sealState(b []byte, name string, version byte, walk func(*state)) []byte {
+	begin := len(b)
+	s := &state{bytes: append(append(b, name...), version)}
 	walk(s)
-	return binary.LittleEndian.AppendUint32(s.bytes, crc32.ChecksumIEEE(s.bytes))
+	return binary.LittleEndian.AppendUint32(s.bytes, crc32.ChecksumIEEE(s.bytes[begin:]))
 }
 
 func openState(b []byte, name string, version byte, walk func(*state)) error {

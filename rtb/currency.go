@@ -84,7 +84,7 @@ func (r *Rates) ToAccount(m Money, c Currency) (Money, bool) {
 		return m, true
 	}
 	rate := r.rate(c)
-	return clampMoney(math.Ceil(float64(m) * rate)), rate != 0
+	return RoundMoney(math.Ceil(float64(m) * rate)), rate != 0
 }
 
 // FromAccount converts an amount in the account currency to c, rounded up. It
@@ -97,5 +97,5 @@ func (r *Rates) FromAccount(m Money, c Currency) (Money, bool) {
 	if rate == 0 {
 		return 0, false
 	}
-	return clampMoney(math.Ceil(float64(m) / rate)), true
+	return RoundMoney(math.Ceil(float64(m) / rate)), true
 }

@@ -22,11 +22,11 @@ const (
 // FromCPM converts a price per thousand impressions to the price of one,
 // rounded to the nearest billionth. NaN becomes zero; what does not fit
 // becomes [MaxMoney] or its negative.
-func FromCPM(cpm float64) Money {
-	return clampMoney(math.Round(cpm * float64(OneCPM)))
-}
+func FromCPM(cpm float64) Money { return RoundMoney(cpm * float64(OneCPM)) }
 
-func clampMoney(f float64) Money {
+// RoundMoney is the amount nearest to f billionths, within the same bounds.
+func RoundMoney(f float64) Money {
+	f = math.Round(f)
 	switch {
 	case math.IsNaN(f):
 		return 0

@@ -57,6 +57,7 @@ func TestBidderLearnsFromClicks(t *testing.T) {
 		learned = p.clickRate()
 		return learned > 5*before
 	})
+	wantText(t, mustRun(t, "report", "maturity", p.api()), "CAMPAIGN", "IN AN HOUR", "\nspring", "\nall", " 20 ")
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
 	}

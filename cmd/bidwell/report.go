@@ -16,8 +16,8 @@ import (
 )
 
 func newReportCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "report", Short: "Show what was spent, and what the exchanges say of it"}
-	cmd.AddCommand(newPacingReportCommand(), newDiscrepancyReportCommand(), newShadingReportCommand())
+	cmd := &cobra.Command{Use: "report", Short: "Show what was spent, what the exchanges say of it, and how late conversions are"}
+	cmd.AddCommand(newPacingReportCommand(), newDiscrepancyReportCommand(), newShadingReportCommand(), newMaturityReportCommand())
 	return cmd
 }
 

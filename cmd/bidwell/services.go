@@ -154,7 +154,7 @@ func (s *server) buildAdmin() (err error) {
 	cfg := admin.DefaultConfig()
 	cfg.Listen = s.cfg.Admin
 	cfg.DrainWait = max(s.cfg.Drain, time.Millisecond)
-	s.admin, err = admin.New(cfg, admin.Parts{
+	parts := admin.Parts{
 		Documents:        s.documents,
 		Compiler:         s.compiler,
 		Import:           s.importMembers,
@@ -174,7 +174,11 @@ func (s *server) buildAdmin() (err error) {
 		Ready:            s.ready,
 		ExperimentResult: s.trials.rollup.Result,
 		Now:              s.clock.Now,
-	})
+	}
+	if s.learning != nil {
+		parts.Maturity = s.learning.maturity
+	}
+	s.admin, err = admin.New(cfg, parts)
 	return err
 }
 

@@ -45,6 +45,9 @@ without one it bids a hundred times what the first rows suggest.`,
   loadtest replay --in auctions.csv --budget 3500000 --forecast 200000 --bidders 8 --late 10000 --drop 0.5`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkReplayFlags(cmd.Flags(), loadtest.AuctionKind(auction), shade); err != nil {
+				return err
+			}
 			file := os.Stdin
 			if in != "-" {
 				opened, err := os.Open(in)

@@ -44,6 +44,16 @@ func TestReplayCommand(t *testing.T) {
 		"no such file":         {"--in", filepath.Join(folder, "none.csv")},
 		"line 1: column":       {"--in", profile},
 		"budget: -1 is not an": {"--budget", "-1"},
+
+		"bidders: want more":           {"--bidders", "0"},
+		"start-multiplier: want more":  {"--start-multiplier", "0"},
+		"hold: want more":              {"--hold", "0s"},
+		"losses: nothing":              {"--losses", ""},
+		"control: only bids in first":  {"--control", "0.1"},
+		"feedback: only bids in first": {"--feedback", "win-loss"},
+		"shade: only bids in first":    {"--shade=false"},
+		"feedback: no bid is shaded":   {"--auction", "first", "--shade=false", "--feedback", "price"},
+		"drop: want a part":            {"--bidders", "2", "--drop", "1"},
 	} {
 		if err := run(t.Context(), append(args[:len(args):len(args)], more...), io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: error = %v, want %q", more, err, want)

@@ -49,9 +49,13 @@ type Result struct {
 
 // Result reads an experiment. Each reading is one look: the always-valid
 // p-value is the least of all looks, and the interval what all have in common.
+// It fails with [ErrLetGo] where there is nothing left to read.
 func (r *Rollup) Result(ask Ask) (*Result, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if _, gone := r.gone[ask.Experiment]; gone {
+		return nil, ErrLetGo
+	}
 	n := len(ask.Arms)
 	order := make([]int, 0, n)
 	if n > 0 {

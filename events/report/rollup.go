@@ -37,6 +37,7 @@ const (
 type Watched struct {
 	Number     uint32
 	Start, End time.Time // zero for open
+	Archived   bool      // it is over: its users make room when there are too many
 	// Empty lists are every line item, otherwise what is named in one of them.
 	LineItems   []rtb.LineItemID
 	Campaigns   []rtb.CampaignID
@@ -54,8 +55,9 @@ func (w *Watched) has(e *rtb.Event) bool {
 // RollupConfig bounds what a Rollup keeps. The zero value is usable.
 type RollupConfig struct {
 	// Users is the most users, and the most places of users in experiments, that
-	// are kept; 1,048,576 when zero, which takes about 250 MB. With more, half of all users
-	// are forgotten, chosen by a hash, and results say of what part they are.
+	// are kept; 1,048,576 when zero, which takes about 250 MB. With more, the users
+	// of experiments that are over are let go, and then half of all are forgotten,
+	// chosen by a hash, and results say of what part they are.
 	Users int
 	// Bids is the most bids of which it is remembered what came of them, in each
 	// of two generations; 524,288 when zero. It bounds how far apart two notices
@@ -81,6 +83,7 @@ type Rollup struct {
 
 	mu        sync.Mutex
 	watched   map[uint32]*Watched
+	gone      map[uint32]struct{} // experiments whose users were let go
 	positions [sources]uint64
 	shift     uint8 // users whose hash ends in so many zeros are kept
 	past      map[rtb.UserID]past
@@ -133,7 +136,7 @@ func NewRollup(ctx context.Context, rows Rows, cfg RollupConfig, armOf func(id u
 		cfg.Save = 20_000
 	}
 	r := &Rollup{
-		rows: rows, cfg: cfg, armOf: armOf, watched: map[uint32]*Watched{},
+		rows: rows, cfg: cfg, armOf: armOf, watched: map[uint32]*Watched{}, gone: map[uint32]struct{}{},
 		past: map[rtb.UserID]past{}, members: map[memberKey]member{}, looks: map[lookKey]Sequence{},
 		changedPast: map[rtb.UserID]struct{}{}, changedMembers: map[memberKey]struct{}{}, changedLooks: map[lookKey]struct{}{},
 	}
@@ -212,7 +215,7 @@ func (r *Rollup) count(e *rtb.Event) {
 			continue
 		}
 		experiment, arm := r.armOf(id)
-		if w := r.watched[experiment]; w == nil || e.Type != rtb.EventAssigned && !w.has(e) {
+		if !r.counts(experiment) || e.Type != rtb.EventAssigned && !r.watched[experiment].has(e) {
 			continue
 		}
 		if !asked && repeats(e) && !r.repeats[0].first(e, r.cfg.Bids, &r.garbage) {
@@ -295,9 +298,8 @@ func (r *Rollup) convert(e *rtb.Event) {
 	}
 	for _, id := range e.Arms {
 		experiment, arm := r.armOf(id)
-		w := r.watched[experiment]
-		if _, in := r.members[memberKey{e.User, experiment}]; id != 0 && w != nil && !in {
-			add(w, uint8(arm))
+		if _, in := r.members[memberKey{e.User, experiment}]; id != 0 && r.counts(experiment) && !in {
+			add(r.watched[experiment], uint8(arm))
 		}
 	}
 	if len(places) == 0 || !r.repeats[1].first(e, r.cfg.Bids, &r.garbage) {
@@ -315,10 +317,14 @@ func (r *Rollup) keeps(user *rtb.UserID) bool {
 	return r.shift == 0 || binary.LittleEndian.Uint64(user[8:])*0x9e3779b97f4a7c15>>(64-r.shift) == 0
 }
 
-// shed forgets half of the users when there are too many in experiments, and
-// what half of the others did when that is too much.
+// shed forgets users when there are too many in experiments: those of
+// experiments that are over, then half of all. And it forgets what half of the
+// others did when that is too much.
 func (r *Rollup) shed() {
 	for len(r.members) > r.cfg.Users {
+		if r.letGo() {
+			continue
+		}
 		r.shift++
 		r.changed = true
 		r.tidy()
@@ -347,7 +353,7 @@ func (r *Rollup) tidy() {
 		}
 	}
 	for key := range r.members {
-		if !r.keeps(&key.user) {
+		if _, gone := r.gone[key.experiment]; gone || !r.keeps(&key.user) {
 			r.garbage = append(r.garbage, memberRow(key))
 			delete(r.members, key)
 			delete(r.changedMembers, key)

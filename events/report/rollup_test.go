@@ -339,6 +339,57 @@ func TestRollupSheds(t *testing.T) {
 	}
 }
 
+// Before anybody is forgotten, those make room whose experiment is over.
+func TestRollupLetsEndedExperimentsGo(t *testing.T) {
+	rows := &memory{}
+	cfg := report.RollupConfig{Users: 500, Save: 100}
+	watched := []report.Watched{{Number: 3}, {Number: 4, Archived: true}, {Number: 5, Archived: true}}
+	r := rollup(t, rows, cfg, watched...)
+	position := uint64(0)
+	fill := func(experiment uint32, from, until int) {
+		for n := from; n < until; n++ {
+			position++
+			apply(t, r, position, event(rtb.EventView, n, user(n), armID(experiment, n%2)))
+		}
+	}
+	of := func(experiment uint32) report.Ask {
+		a := ask(report.CTR)
+		a.Experiment = experiment
+		return a
+	}
+	fill(4, 0, 200)
+	fill(5, 200, 400)
+	fill(3, 400, 600)
+	if _, err := r.Result(of(4)); !errors.Is(err, report.ErrLetGo) {
+		t.Errorf("the oldest that is over: error %v", err)
+	}
+	if res := result(t, r, of(5)); res.Part != 1 || res.Totals[0].Users != 100 {
+		t.Errorf("there was room for the other that is over: %+v", res)
+	}
+	fill(4, 0, 200) // and has no way back
+	fill(3, 600, 900)
+	if res := result(t, r, of(3)); res.Part != 1 || res.Totals[0].Users != 250 {
+		t.Errorf("%+v", res)
+	}
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	members := 0
+	for key := range rows.rows {
+		if key[0] == 'm' {
+			members++
+		}
+	}
+	again := rollup(t, rows, cfg, watched...)
+	if _, err := again.Result(of(5)); !errors.Is(err, report.ErrLetGo) || members != 500 {
+		t.Errorf("loaded: error %v, %d rows of users", err, members)
+	}
+	fill(3, 900, 901) // now half of all must go
+	if res := result(t, r, of(3)); res.Part != 0.5 {
+		t.Errorf("%+v", res)
+	}
+}
+
 // Users who are in no experiment take nobody's place in one.
 func TestRollupShedsNobodyForOthers(t *testing.T) {
 	rows := &memory{}

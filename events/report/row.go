@@ -19,6 +19,7 @@ const (
 	rowMember     = 'm' // experiment, user -> member
 	rowGeneration = 'g' // class -> number, begun
 	rowMark       = 'd' // class, number, bid -> types
+	rowGone       = 'x' // experiment -> 1
 	rowLook       = 'l' // experiment, arm, adjusted, metric -> sequence
 )
 
@@ -159,6 +160,11 @@ func (r *Rollup) eachChange(garbage int, yield func(key, value []byte) bool) {
 			return
 		}
 	}
+	for experiment := range r.gone {
+		if !yield(binary.BigEndian.AppendUint32([]byte{rowGone}, experiment), []byte{1}) {
+			return
+		}
+	}
 	for i, at := range r.positions {
 		if !yield([]byte{rowPosition, byte(i)}, le.AppendUint64(nil, at)) {
 			return
@@ -180,6 +186,8 @@ func (r *Rollup) load(key, value []byte) error {
 		r.positions[key[1]] = le.Uint64(value)
 	case is(rowShift, 0, 1):
 		r.shift = value[0]
+	case is(rowGone, 4, 1):
+		r.gone[be.Uint32(key[1:])] = struct{}{}
 	case is(rowPast, 16, 8):
 		r.past[rtb.UserID(key[1:])] = past{le.Uint32(value), le.Uint32(value[4:])}
 	case is(rowMember, 20, memberSize):
