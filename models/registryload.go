@@ -183,9 +183,11 @@ func (r *Registry) load(ctx context.Context, all Versions) error {
 	if canaryModel != nil {
 		next.share = canary.Share
 	}
-	for i, m := range named {
-		next.named[i] = m
-		r.monitor.Part(m.Version)
+	copy(next.named[:], named)
+	for i := range all { // also where no arm is told of: the log has the impressions of all processes
+		if all[i].Held && all[i].Status != Live {
+			r.monitor.Part(all[i].Number)
+		}
 	}
 	wanted[next.live.Version] = next.live
 	r.loaded, r.compared, r.served = wanted, compared, true

@@ -114,6 +114,20 @@ func TestRegistryObservesWhatIsNamed(t *testing.T) {
 	if rows(2) != 1 || rows(3) != 1 {
 		t.Errorf("the versions have %d and %d impressions, want one each", rows(2), rows(3))
 	}
+	// So it is in a process that only reads the log of the others.
+	reader := openRegistry(t, store, nil)
+	scored := func(number uint32) int { w := reader.Monitor().Window(number); return int(w.Rows + 0.5) }
+	reader.Monitor().Follow(2, 3)
+	learn(0.013, time.Hour)
+	if err := reader.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	reader.Observe(lesson(2, 0.01, false))
+	reader.Observe(lesson(4, 0.01, false))
+	if scored(2) != 1 || scored(4) != 1 {
+		t.Errorf("read from the log, the versions have %d and %d impressions, want one each", scored(2), scored(4))
+	}
+
 	// What was learned in the name of a version while it was live is not what an
 	// experiment asks for.
 	m := must[*models.Model](t)(r.Model(ctx, 2))
@@ -124,7 +138,7 @@ func TestRegistryObservesWhatIsNamed(t *testing.T) {
 	shadow := save(t, r, models.FromFile, 0.2)
 	name(t, r, shadow.Number)
 	r.Observe(lesson(shadow.Number, 0, false)) // its price needed no prediction
-	r.Observe(lesson(3, 0.01, false))
+	r.Observe(lesson(4, 0.01, false))
 	if rows(shadow.Number) != 2 {
 		t.Errorf("the shadow has %d impressions, want that of its arm and another that it was asked about", rows(shadow.Number))
 	}

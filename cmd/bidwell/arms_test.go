@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	database "database/sql"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -180,4 +182,51 @@ func TestArmsComeAndGo(t *testing.T) {
 		t.Errorf("archived, it is shown as %+v", m)
 	}
 	p.wantPrice(200)
+}
+
+// What could not be loaded when the experiments changed is loaded when it can.
+func TestArmsAreLoadedLater(t *testing.T) {
+	p := serve(t)
+	p.apply(byClick)
+	p.await(request, true)
+	path, _ := priorFile(t, 0.02)
+	mustRun(t, "model", "add", path, p.api())
+	p.apply(strings.Replace(twoModels, "share: 1", "share: 1\n    status: paused", 1))
+
+	file, err := database.Open("sqlite", filepath.Join(p.data, "models.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	rename := func(table, to string) {
+		t.Helper()
+		if _, err := file.ExecContext(t.Context(), "ALTER TABLE "+table+" RENAME TO "+to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("models", "away")
+	documents, err := sql.Open(t.Context(), "sqlite:"+filepath.Join(p.data, "documents.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer documents.Close()
+	err = documents.Update(t.Context(), func(ctx context.Context) error {
+		for _, change := range [][4]string{{"experiments", "fixed", `"paused"`, `"active"`}, {"line-items", "everyone", `"active"`, `"paused"`}} {
+			body, _, _, err := documents.Get(ctx, change[0], change[1])
+			if err != nil {
+				return err
+			}
+			changed := strings.Replace(string(body), change[2], change[3], 1)
+			if _, _, err := documents.Put(ctx, change[0], change[1], []byte(changed), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.await(request, false) // it has read that
+	rename("away", "models")
+	p.awaitServing(true)
 }
