@@ -41,13 +41,17 @@ type Watched struct {
 	LineItems   []rtb.LineItemID
 	Campaigns   []rtb.CampaignID
 	Advertisers []rtb.AdvertiserID
+
+	// Owners are the advertisers to whom belongs what is named: what they say of
+	// conversions that no bid has caused is of this experiment.
+	Owners []rtb.AdvertiserID
 }
 
 // maxLate is how long after the end of an experiment conversions count.
 const maxLate = 30 * 24 * time.Hour
 
 func (w *Watched) has(e *rtb.Event) bool {
-	return len(w.LineItems)+len(w.Campaigns)+len(w.Advertisers) == 0 ||
+	return len(w.LineItems)+len(w.Campaigns)+len(w.Advertisers) == 0 || e.Uploaded() && slices.Contains(w.Owners, e.Advertiser) ||
 		slices.Contains(w.LineItems, e.LineItem) || slices.Contains(w.Campaigns, e.Campaign) || slices.Contains(w.Advertisers, e.Advertiser)
 }
 
@@ -106,8 +110,9 @@ type memberKey struct {
 // member is a user in an experiment.
 type member struct {
 	arm                              uint8
-	assigned                         bool // and not only seen because of a bid
-	before                           past // the experiment
+	assigned                         bool   // and not only seen because of a bid
+	since                            uint32 // Unix seconds; zero when not known
+	before                           past   // the experiment
 	impressions, clicks, conversions uint32
 	missed                           float32 // the chance that none of the ghost bids would have won; 1 without ghosts
 	value, spend                     rtb.Money
@@ -244,12 +249,14 @@ func repeats(e *rtb.Event) bool {
 // the first event: it never changes while an experiment runs.
 func (r *Rollup) join(key memberKey, arm uint8, before past, e *rtb.Event) {
 	m, ok := r.members[key]
+	at := uint32(max(e.Time.Unix(), 0))
 	if !ok {
-		m = member{arm: arm, before: before, missed: 1}
+		m = member{arm: arm, before: before, missed: 1, since: at}
 	} else if m.arm != arm {
 		return
 	}
 	old := m
+	m.since = min(m.since, at) // there are two logs
 	switch e.Type {
 	case rtb.EventAssigned:
 		m.assigned = true
@@ -274,9 +281,9 @@ func (r *Rollup) join(key memberKey, arm uint8, before past, e *rtb.Event) {
 	r.shed()
 }
 
-// convert counts a conversion for every experiment that its user is in, and not
-// only for those that the bid names: what the users of a holdout do, no bid of
-// ours has caused.
+// convert counts a conversion for every experiment that its user is in by then,
+// and not only for those that the bid names: what the users of a holdout do, no
+// bid of ours has caused.
 func (r *Rollup) convert(e *rtb.Event) {
 	type place struct {
 		key memberKey
@@ -289,7 +296,7 @@ func (r *Rollup) convert(e *rtb.Event) {
 		}
 	}
 	for _, w := range r.watched {
-		if m, ok := r.members[memberKey{e.User, w.Number}]; ok {
+		if m, ok := r.members[memberKey{e.User, w.Number}]; ok && e.Time.Unix() >= int64(m.since) {
 			add(w, m.arm)
 		}
 	}
@@ -306,6 +313,19 @@ func (r *Rollup) convert(e *rtb.Event) {
 	for _, p := range places {
 		r.join(p.key, p.arm, r.past[e.User], e)
 	}
+}
+
+// Knows reports whether a user is in an experiment that is watched, as far as
+// the logs have been read.
+func (r *Rollup) Knows(user rtb.UserID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for number := range r.watched {
+		if _, in := r.members[memberKey{user, number}]; in {
+			return true
+		}
+	}
+	return false
 }
 
 // keeps reports whether a user is in the part of which anything is kept. Ids of

@@ -22,7 +22,10 @@ const (
 	rowLook       = 'l' // experiment, arm, adjusted, metric -> sequence
 )
 
-const memberSize = 2 + 5*4 + 4 + 2*8
+const (
+	memberSize1 = 2 + 5*4 + 4 + 2*8 // before it was known since when
+	memberSize  = memberSize1 + 4
+)
 
 func pastRow(user rtb.UserID) []byte { return append([]byte{rowPast}, user[:]...) }
 
@@ -51,15 +54,20 @@ func (m *member) append(b []byte) []byte {
 	for _, n := range [...]uint32{m.before.impressions, m.before.clicks, m.impressions, m.clicks, m.conversions, math.Float32bits(m.missed)} {
 		b = le.AppendUint32(b, n)
 	}
-	return le.AppendUint64(le.AppendUint64(b, uint64(m.value)), uint64(m.spend))
+	b = le.AppendUint64(le.AppendUint64(b, uint64(m.value)), uint64(m.spend))
+	return le.AppendUint32(b, m.since)
 }
 
-func readMember(b []byte) member {
+func readMember(b []byte) (m member) {
 	n := func(i int) uint32 { return binary.LittleEndian.Uint32(b[2+4*i:]) }
-	return member{
+	m = member{
 		arm: b[0], assigned: b[1] == 1, before: past{n(0), n(1)}, impressions: n(2), clicks: n(3), conversions: n(4), missed: math.Float32frombits(n(5)),
 		value: rtb.Money(binary.LittleEndian.Uint64(b[26:])), spend: rtb.Money(binary.LittleEndian.Uint64(b[34:])),
 	}
+	if len(b) == memberSize {
+		m.since = binary.LittleEndian.Uint32(b[memberSize1:])
+	}
+	return m
 }
 
 // maxGarbage is how many rows that nobody reads any more are removed in one
@@ -182,7 +190,7 @@ func (r *Rollup) load(key, value []byte) error {
 		r.shift = value[0]
 	case is(rowPast, 16, 8):
 		r.past[rtb.UserID(key[1:])] = past{le.Uint32(value), le.Uint32(value[4:])}
-	case is(rowMember, 20, memberSize):
+	case is(rowMember, 20, memberSize), is(rowMember, 20, memberSize1):
 		r.members[memberKey{rtb.UserID(key[5:]), be.Uint32(key[1:])}] = readMember(value)
 	case is(rowGeneration, 1, 12) && int(key[1]) < len(r.repeats):
 		g := &r.repeats[key[1]]
