@@ -9,6 +9,7 @@ import (
 
 	"bidwell/events/report"
 	"bidwell/models"
+	"bidwell/rtb"
 )
 
 // ExperimentSet is what the documents of experiments say together.
@@ -44,9 +45,14 @@ func Experiments(ctx context.Context, docs Documents) (*ExperimentSet, error) {
 			}
 			if problem == nil {
 				e, err := x.compile(number)
+				var owners []rtb.AdvertiserID
+				if err == nil {
+					owners, err = ownersOf(ctx, docs, &x.Scope)
+				}
 				if err == nil {
 					set.Watched = append(set.Watched, report.Watched{
 						Number: e.Number, Start: e.Start, End: e.End, LineItems: e.Scope.LineItems, Campaigns: e.Scope.Campaigns, Advertisers: e.Scope.Advertisers,
+						Owners: owners,
 					})
 					if x.Status == Active {
 						active = append(active, e)
@@ -73,4 +79,24 @@ func Experiments(ctx context.Context, docs Documents) (*ExperimentSet, error) {
 	}
 	set.Made, err = models.NewExperiments(set.Runs)
 	return set, err
+}
+
+// ownersOf are the advertisers to whom belongs what a scope names.
+func ownersOf(ctx context.Context, docs Documents, scope *ExperimentScope) (list []rtb.AdvertiserID, err error) {
+	all, err := owners(ctx, docs, scope)
+	if err != nil {
+		return nil, err
+	}
+	for ref := range all {
+		if ref.kind != advertisers {
+			continue
+		}
+		_, number, _, err := docs.Get(ctx, advertisers, ref.id)
+		if err != nil {
+			return nil, fmt.Errorf("advertiser %s: %w", ref.id, err)
+		}
+		list = append(list, rtb.AdvertiserID(number))
+	}
+	slices.Sort(list)
+	return list, nil
 }

@@ -62,6 +62,23 @@ func (a *Accounts) Book(ctx context.Context, position uint64, notices []pacing.N
 	return nil
 }
 
+// Seen sets Seen of notices as Book would that booked them now, and books
+// nothing.
+func (a *Accounts) Seen(ctx context.Context, notices []pacing.Notice) error {
+	if err := a.use(ctx); err != nil {
+		return err
+	}
+	defer a.using.RUnlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := a.db.NewBatch() // which comes to nothing
+	defer b.Close()
+	if err := a.see(b, notices); err != nil {
+		return fmt.Errorf("look up notices in %s: %w", a.dir, err)
+	}
+	return nil
+}
+
 func (a *Accounts) book(position uint64, notices []pacing.Notice) error {
 	defer a.draft.discard()
 	b := a.db.NewBatch()
