@@ -37,8 +37,8 @@ the columns, or a JSON object a line; plain or gzip; - reads standard input.
   advertiser  id of the advertiser; not needed where there is only one
 
 Identifiers and orders are hashed before anything is stored. Lines that are
-wrong are left out and named. Upload all conversions or none: those that also
-come with the token of a click count twice.`,
+wrong are left out and named. Upload all conversions or none, those that
+followed a click included: as soon as there is one, experiments count only these.`,
 		Example: `  bidwell conversions import orders.csv
   bidwell conversions import --advertiser acme --kind device_id orders.csv.gz --json
   zcat orders.jsonl.gz | bidwell conversions import -`,

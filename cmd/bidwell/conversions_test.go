@@ -131,7 +131,7 @@ func TestConversionsOfHoldout(t *testing.T) {
 	if value := fmt.Sprintf("%.2f", 10.5*float64(treated)); string(r.Totals[1].Value) != value {
 		t.Errorf("they have bought for %s, want %s", r.Totals[1].Value, value)
 	}
-	wantText(t, mustRun(t, "experiment", "results", "ads", p.api()), "ads adds +0.2")
+	wantText(t, mustRun(t, "experiment", "results", "ads", p.api()), "ads adds +0.2", "conversions are those that were uploaded")
 	if discrepancies := mustRun(t, "report", "discrepancies", p.api()); strings.Contains(discrepancies, "#0") {
 		t.Errorf("uploads are taken for notices:\n%s", discrepancies)
 	}

@@ -58,7 +58,7 @@ func (w *Watched) has(e *rtb.Event) bool {
 // RollupConfig bounds what a Rollup keeps. The zero value is usable.
 type RollupConfig struct {
 	// Users is the most users, and the most places of users in experiments, that
-	// are kept; 1,048,576 when zero, which takes about 250 MB. With more, half of all users
+	// are kept; 1,048,576 when zero, which takes about 280 MB. With more, half of all users
 	// are forgotten, chosen by a hash, and results say of what part they are.
 	Users int
 	// Bids is the most bids of which it is remembered what came of them, in each
@@ -116,13 +116,20 @@ type member struct {
 	impressions, clicks, conversions uint32
 	missed                           float32 // the chance that none of the ghost bids would have won; 1 without ghosts
 	value, spend                     rtb.Money
+	uploaded                         bought // conversions that were uploaded; the others came with a click
+}
+
+// bought is what a user has bought.
+type bought struct {
+	conversions uint32
+	value       rtb.Money
 }
 
 type lookKey struct {
-	experiment uint32
-	arm        uint8
-	metric     Metric
-	adjusted   bool
+	experiment         uint32
+	arm                uint8
+	metric             Metric
+	adjusted, uploaded bool
 }
 
 // NewRollup makes a Rollup of what rows has. ArmOf tells the experiment and the
@@ -267,8 +274,12 @@ func (r *Rollup) join(key memberKey, arm uint8, before past, e *rtb.Event) {
 	case rtb.EventGhost:
 		m.missed *= 1 - min(max(e.WinRate, 0), 1)
 	case rtb.EventConversion:
-		m.conversions++
-		m.value += max(e.Value, 0)
+		conversions, value := &m.conversions, &m.value
+		if e.Uploaded() {
+			conversions, value = &m.uploaded.conversions, &m.uploaded.value
+		}
+		*conversions++
+		*value += max(e.Value, 0)
 	}
 	if e.Billing {
 		m.spend += max(e.Charge, 0)

@@ -221,6 +221,40 @@ func TestRollupUploadedConversions(t *testing.T) {
 	}
 }
 
+// As soon as a conversion is uploaded only those count that were: a click's may
+// be the same, and no holdout has any. What came of the looks before is of
+// another measure.
+func TestRollupUploadsReplaceConversionsOfClicks(t *testing.T) {
+	rows := &memory{}
+	r := rollup(t, rows, report.RollupConfig{}, report.Watched{Number: 3, Owners: []rtb.AdvertiserID{7}})
+	clicked := event(rtb.EventConversion, 1, user(1), armID(3, 1))
+	clicked.Value = 5e9
+	apply(t, r, 1, event(rtb.EventView, 1, user(1), armID(3, 1)), event(rtb.EventView, 2, user(2), armID(3, 1)), event(rtb.EventBid, 3, user(3), armID(3, 0)), clicked)
+	res := result(t, r, ask(report.Conversions))
+	if res.Uploaded || res.Totals[1].Conversions != 1 || res.Totals[1].Value != 5e9 || res.Looks != 1 {
+		t.Errorf("%+v", res)
+	}
+	result(t, r, ask(report.CTR))
+	apply(t, r, 2, uploaded(11, user(1), 7, begin.Add(time.Hour)), uploaded(12, user(2), 7, begin.Add(time.Hour)), uploaded(13, user(3), 7, begin.Add(time.Hour)))
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []report.Totals{{Users: 1, Conversions: 1, Value: 10e9}, {Users: 2, Impressions: 2, Conversions: 2, Value: 20e9}}
+	for looks, r := range []*report.Rollup{r, rollup(t, rows, report.RollupConfig{})} {
+		res := result(t, r, ask(report.Conversions))
+		if !res.Uploaded || !slices.Equal(res.Totals, want) || looks == 0 && res.Looks != 1 || res.Arms[1].Y != 2 {
+			t.Errorf("%+v of %+v", res.Totals, res)
+		}
+	}
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again := rollup(t, rows, report.RollupConfig{})
+	if u, c := result(t, again, ask(report.Conversions)), result(t, again, ask(report.CTR)); u.Looks != 2 || c.Looks != 2 {
+		t.Errorf("%d looks at uploads and %d at clicks, want 2 of each", u.Looks, c.Looks)
+	}
+}
+
 // An upload that is weeks old does not make it forget what came since.
 func TestRollupKnowsRepeatsAcrossOldUploads(t *testing.T) {
 	r := rollup(t, &memory{}, report.RollupConfig{Bids: 10}, report.Watched{Number: 3})
@@ -247,7 +281,7 @@ func TestRollupReadsOlderMembers(t *testing.T) {
 	}
 	for key, value := range rows.rows {
 		if key[0] == 'm' {
-			rows.rows[key] = value[:len(value)-4]
+			rows.rows[key] = value[:len(value)-16]
 		}
 	}
 	r = rollup(t, rows, report.RollupConfig{}, report.Watched{Number: 3})

@@ -19,12 +19,12 @@ const (
 	rowMember     = 'm' // experiment, user -> member
 	rowGeneration = 'g' // class -> number, begun
 	rowMark       = 'd' // class, number, bid -> types
-	rowLook       = 'l' // experiment, arm, adjusted, metric -> sequence
+	rowLook       = 'l' // experiment, arm, adjusted and uploaded, metric -> sequence
 )
 
 const (
-	memberSize1 = 2 + 5*4 + 4 + 2*8 // before it was known since when
-	memberSize  = memberSize1 + 4
+	memberSize1 = 2 + 5*4 + 4 + 2*8 // before there were uploads
+	memberSize  = memberSize1 + 4 + 4 + 8
 )
 
 func pastRow(user rtb.UserID) []byte { return append([]byte{rowPast}, user[:]...) }
@@ -40,7 +40,10 @@ func markRow(class uint8, number uint32, bid uint64) []byte {
 func lookRow(k lookKey) []byte {
 	b := append(binary.BigEndian.AppendUint32([]byte{rowLook}, k.experiment), k.arm, 0)
 	if k.adjusted {
-		b[len(b)-1] = 1
+		b[len(b)-1] |= 1
+	}
+	if k.uploaded {
+		b[len(b)-1] |= 2
 	}
 	return append(b, k.metric...)
 }
@@ -55,7 +58,7 @@ func (m *member) append(b []byte) []byte {
 		b = le.AppendUint32(b, n)
 	}
 	b = le.AppendUint64(le.AppendUint64(b, uint64(m.value)), uint64(m.spend))
-	return le.AppendUint32(b, m.since)
+	return le.AppendUint64(le.AppendUint32(le.AppendUint32(b, m.since), m.uploaded.conversions), uint64(m.uploaded.value))
 }
 
 func readMember(b []byte) (m member) {
@@ -65,7 +68,9 @@ func readMember(b []byte) (m member) {
 		value: rtb.Money(binary.LittleEndian.Uint64(b[26:])), spend: rtb.Money(binary.LittleEndian.Uint64(b[34:])),
 	}
 	if len(b) == memberSize {
-		m.since = binary.LittleEndian.Uint32(b[memberSize1:])
+		b = b[memberSize1:]
+		m.since = binary.LittleEndian.Uint32(b)
+		m.uploaded = bought{binary.LittleEndian.Uint32(b[4:]), rtb.Money(binary.LittleEndian.Uint64(b[8:]))}
 	}
 	return m
 }
@@ -207,7 +212,7 @@ func (r *Rollup) load(key, value []byte) error {
 			return fmt.Errorf("row %q: %w", key, err)
 		}
 		f := func(i int) float64 { return math.Float64frombits(le.Uint64(value[4+8*i:])) }
-		r.looks[lookKey{be.Uint32(key[1:]), key[5], metric, key[6] == 1}] = Sequence{Looks: int(le.Uint32(value)), P: f(0), Interval: Interval{f(1), f(2)}}
+		r.looks[lookKey{be.Uint32(key[1:]), key[5], metric, key[6]&1 != 0, key[6]&2 != 0}] = Sequence{Looks: int(le.Uint32(value)), P: f(0), Interval: Interval{f(1), f(2)}}
 	default:
 		return fmt.Errorf("row %q with %d bytes is not known", key, len(value))
 	}
