@@ -49,8 +49,10 @@ func (s *server) importConversions(ctx context.Context, how admin.ConversionList
 	count, err := s.importer.ReadConversions(ctx, audience.Conversions{
 		Kind: kind, Advertiser: how.Advertiser, Advertisers: how.Advertisers, From: now.Add(-events.ConversionLife), To: now.Add(conversionsAhead),
 	}, body, nil, func(e *rtb.Event) error { return u.add(ctx, e) })
-	if !errors.Is(err, admin.ErrNotNow) {
-		err = errors.Join(err, u.flush(ctx)) // what is wrong with the rest is no fault of these
+	if !errors.Is(err, admin.ErrNotNow) { // what is wrong with the list is no fault of those that have gathered
+		if late := u.flush(ctx); late != nil {
+			err = late
+		}
 	}
 	r := &u.result
 	r.Read, r.Invalid = int64(count.Read), int64(count.Invalid)
