@@ -14,9 +14,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// ErrUpload is wrapped by what Parts.Import returns for a list that cannot be
-// used; the answer is then 422 and carries the error's text.
-var ErrUpload = errors.New("the list cannot be used")
+// Errors that Parts.Import and Parts.Convert wrap. The answer carries their text.
+var (
+	ErrUpload = errors.New("the list cannot be used") // 422
+	ErrNotNow = errors.New("not now")                 // 503
+)
 
 // ImportResult counts what became of a list of users.
 type ImportResult struct {
@@ -43,31 +45,35 @@ const uploadPause = 30 * time.Second
 // which would read it whole.
 func (s *Server) registerMembers(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/segments/{id}/members", s.uploadMembers)
-	ref := s.schemas.Schema(reflect.TypeFor[ImportResult](), true, "")
-	failed := s.schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "")
-	text := func(name, in, about string, required bool, values ...any) *huma.Param {
-		return &huma.Param{Name: name, In: in, Description: about, Required: required, Schema: &huma.Schema{Type: huma.TypeString, Enum: values}}
-	}
-	op := &huma.Operation{
-		OperationID: "upload-members", Method: http.MethodPost, Path: "/v1/segments/{id}/members", Tags: []string{segments},
+	s.describeUpload(reflect.TypeFor[ImportResult](), &huma.Operation{
+		OperationID: "upload-members", Path: "/v1/segments/{id}/members", Tags: []string{segments},
 		Summary:     "Upload members",
 		Description: "Streams CSV or one identifier a line, plain or gzip. E-mail addresses and phone numbers are normalised and hashed; identifiers are not stored. The whole list takes effect, or nothing of it.",
 		Parameters: []*huma.Param{
-			text("id", "path", "Id of the segment", true),
-			text("mode", "query", "What to do with the users; add when not given", false, "add", "replace", "remove"),
-			text("kind", "query", "What the identifiers are, where the list does not say", false),
-			text("ttl", "query", "How long they stay, such as 720h; that of the segment when not given", false),
+			textParam("id", "path", "Id of the segment", true),
+			textParam("mode", "query", "What to do with the users; add when not given", false, "add", "replace", "remove"),
+			textParam("kind", "query", "What the identifiers are, where the list does not say", false),
+			textParam("ttl", "query", "How long they stay, such as 720h; that of the segment when not given", false),
 		},
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-			"text/csv":         {Schema: &huma.Schema{Type: huma.TypeString}},
-			"text/plain":       {Schema: &huma.Schema{Type: huma.TypeString}},
-			"application/gzip": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
-		}},
-		Responses: map[string]*huma.Response{
-			"200":     {Description: "OK", Content: map[string]*huma.MediaType{"application/json": {Schema: ref}}},
-			"default": {Description: "Error", Content: map[string]*huma.MediaType{"application/problem+json": {Schema: failed}}},
-		},
+	}, "text/csv", "text/plain")
+}
+
+func textParam(name, in, about string, required bool, values ...any) *huma.Param {
+	return &huma.Param{Name: name, In: in, Description: about, Required: required, Schema: &huma.Schema{Type: huma.TypeString, Enum: values}}
+}
+
+// describeUpload adds the description of a route that takes a list, in one of
+// the forms of text or packed.
+func (s *Server) describeUpload(result reflect.Type, op *huma.Operation, forms ...string) {
+	content := map[string]*huma.MediaType{"application/gzip": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+	for _, form := range forms {
+		content[form] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	}
+	ok := map[string]*huma.MediaType{"application/json": {Schema: s.schemas.Schema(result, true, "")}}
+	failed := map[string]*huma.MediaType{"application/problem+json": {Schema: s.schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "")}}
+	op.Method = http.MethodPost
+	op.RequestBody = &huma.RequestBody{Required: true, Content: content}
+	op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: ok}, "default": {Description: "Error", Content: failed}}
 	s.api.OpenAPI().AddOperation(op)
 }
 
@@ -108,14 +114,25 @@ func (s *Server) uploadMembers(w http.ResponseWriter, r *http.Request) {
 	if ttl == 0 && mode != "remove" {
 		ttl, _ = time.ParseDuration(string(segment.TTL))
 	}
-	deadlines := http.NewResponseController(w)
-	// A writer without deadlines, as in tests, has nothing to move on.
-	_ = deadlines.SetWriteDeadline(time.Time{})
-	list := &upload{r: http.MaxBytesReader(w, r.Body, s.cfg.MaxUpload), deadlines: deadlines}
+	list := s.receive(w, r)
 	result, err := s.parts.Import(r.Context(), rtb.SegmentID(number), mode, query.Get("kind"), ttl, list)
 	if result.Errors == nil {
 		result.Errors = []LineError{}
 	}
+	s.answerUpload(w, list, err, &result, result.Errors, result.Invalid)
+}
+
+// receive begins to read a list of any length.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request) *upload {
+	deadlines := http.NewResponseController(w)
+	// A writer without deadlines, as in tests, has nothing to move on.
+	_ = deadlines.SetWriteDeadline(time.Time{})
+	return &upload{r: http.MaxBytesReader(w, r.Body, s.cfg.MaxUpload), deadlines: deadlines}
+}
+
+// answerUpload answers with the result, or with what is wrong with the list and
+// its lines.
+func (s *Server) answerUpload(w http.ResponseWriter, list *upload, err error, result any, lines []LineError, invalid int64) {
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:
@@ -125,14 +142,17 @@ func (s *Server) uploadMembers(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &large):
 		problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the list has more than %d bytes", large.Limit))
 	case errors.Is(err, ErrUpload):
-		details := make([]*huma.ErrorDetail, len(result.Errors))
-		for i, e := range result.Errors {
+		details := make([]*huma.ErrorDetail, len(lines))
+		for i, e := range lines {
 			details[i] = &huma.ErrorDetail{Location: fmt.Sprintf("body line %d", e.Line), Message: e.Reason}
 		}
-		if more := result.Invalid - int64(len(result.Errors)); more > 0 {
+		if more := invalid - int64(len(lines)); more > 0 {
 			details = append(details, &huma.ErrorDetail{Message: fmt.Sprintf("and %d more", more)})
 		}
 		problem(w, http.StatusUnprocessableEntity, err.Error(), details...)
+	case errors.Is(err, ErrNotNow):
+		w.Header().Set("Retry-After", "10")
+		problem(w, http.StatusServiceUnavailable, err.Error())
 	case list.failed != nil:
 		problem(w, http.StatusBadRequest, "the list ended early: "+list.failed.Error())
 	default:

@@ -20,7 +20,7 @@ import (
 )
 
 // Client speaks to the API of a running bidwell, for the commands apply,
-// audience import, explain and report.
+// audience import, conversions import, explain and report.
 type Client struct {
 	base string
 	http *http.Client
@@ -140,6 +140,29 @@ func (c *Client) Import(ctx context.Context, to ImportOptions, list io.Reader) (
 	// The wrapper hides the list's type, so that it is sent as it comes.
 	if err := c.call(ctx, path, "application/octet-stream", struct{ io.Reader }{list}, &result); err != nil {
 		return nil, fmt.Errorf("import into segment %s: %w", to.Segment, err)
+	}
+	return &result, nil
+}
+
+// ConversionOptions say how a list of conversions is to be read.
+type ConversionOptions struct {
+	Kind       string // what identifiers in a column id are; by their form when empty
+	Advertiser string // id of the advertiser of conversions that name none
+}
+
+// Convert uploads a list of conversions, CSV or a JSON object a line, plain or
+// gzip. It streams: wrap list to see the progress.
+func (c *Client) Convert(ctx context.Context, how ConversionOptions, list io.Reader) (*ConversionsResult, error) {
+	query := url.Values{}
+	for name, value := range map[string]string{"kind": how.Kind, "advertiser": how.Advertiser} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	var result ConversionsResult
+	// The wrapper hides the list's type, so that it is sent as it comes.
+	if err := c.call(ctx, "/v1/conversions?"+query.Encode(), "application/octet-stream", struct{ io.Reader }{list}, &result); err != nil {
+		return nil, fmt.Errorf("import conversions: %w", err)
 	}
 	return &result, nil
 }

@@ -191,6 +191,55 @@ func TestUpload(t *testing.T) {
 	start(t, nil).want(501, "POST", "/v1/segments/runners/members", "x")
 }
 
+func TestUploadConversions(t *testing.T) {
+	var how admin.ConversionList
+	var text string
+	var fail error
+	s := start(t, func(p *admin.Parts) {
+		p.Convert = func(_ context.Context, list admin.ConversionList, body io.Reader) (admin.ConversionsResult, error) {
+			all, err := io.ReadAll(body)
+			how, text = list, string(all)
+			return admin.ConversionsResult{Read: 3, Accepted: 2, Invalid: 1, Errors: []admin.LineError{{Line: 4, Reason: "no identifier"}}}, errors.Join(err, fail)
+		}
+	})
+	c := s.client()
+	if _, err := c.Convert(t.Context(), admin.ConversionOptions{}, strings.NewReader("x")); err == nil || !strings.Contains(err.Error(), "422") || !strings.Contains(err.Error(), "there is none yet") {
+		t.Errorf("without an advertiser: %v", err)
+	}
+	s.want(201, "PUT", "/v1/advertisers/acme", `{"name": "Acme", "domains": ["acme.example"]}`)
+	result, err := c.Convert(t.Context(), admin.ConversionOptions{}, strings.NewReader("a,b"))
+	if err != nil || result.Accepted != 2 || len(result.Errors) != 1 || text != "a,b" {
+		t.Errorf("%+v, %v of %q", result, err, text)
+	}
+	// The only advertiser there is needs no name.
+	if how.Advertiser != 1 || how.Kind != "" || len(how.Advertisers) != 1 || how.Advertisers["acme"] != 1 {
+		t.Errorf("%+v", how)
+	}
+	s.want(201, "PUT", "/v1/advertisers/zenith", `{"name": "Zenith", "domains": ["zenith.example"]}`)
+	if _, err := c.Convert(t.Context(), admin.ConversionOptions{}, strings.NewReader("")); err != nil || how.Advertiser != 0 || len(how.Advertisers) != 2 {
+		t.Errorf("%+v, %v", how, err)
+	}
+	if _, err := c.Convert(t.Context(), admin.ConversionOptions{Advertiser: "zenith", Kind: "cookie"}, strings.NewReader("")); err != nil || how.Advertiser != 2 || how.Kind != "cookie" {
+		t.Errorf("%+v, %v", how, err)
+	}
+	for _, query := range []string{"advertiser=nobody", "mode=add"} {
+		s.want(422, "POST", "/v1/conversions?"+query, "x").problems(t)
+	}
+	large := strings.Repeat("0123456789\n", 1<<18)
+	if s.want(200, "POST", "/v1/conversions", large, "Content-Type", "text/csv"); len(text) != len(large) {
+		t.Errorf("%d bytes arrived, want %d", len(text), len(large))
+	}
+	fail = fmt.Errorf("%w: the list has no usable conversion", admin.ErrUpload)
+	if a := s.want(422, "POST", "/v1/conversions", "x"); !slices.Equal(a.problems(t), []string{"body line 4"}) || !strings.Contains(a.Body, "no usable conversion") {
+		t.Errorf("a bad list is answered with %s", a.Body)
+	}
+	fail = fmt.Errorf("%w: the log is full", admin.ErrNotNow)
+	if a := s.want(503, "POST", "/v1/conversions", "x"); a.Header.Get("Retry-After") == "" || !strings.Contains(a.Body, "the log is full") {
+		t.Errorf("%v %s", a.Header, a.Body)
+	}
+	start(t, nil).want(501, "POST", "/v1/conversions", "x")
+}
+
 // A caller that goes away in the middle is no success.
 func TestUploadCutShort(t *testing.T) {
 	read := make(chan error, 1)

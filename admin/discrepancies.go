@@ -102,6 +102,9 @@ func (s *Server) registerDiscrepancies() {
 		var total, compared pacing.Tally // compared: the rows that have wins to compare bills with
 		for i := range tallies {
 			t := &tallies[i]
+			if t.LineItem == 0 {
+				continue // conversions that were uploaded: they are of no impression
+			}
 			item, exchange := nameOf(lines, uint32(t.LineItem)), s.exchangeName(t.Exchange)
 			knownItem, knownExchange = knownItem || item == in.LineItem, knownExchange || exchange == in.Exchange
 			if in.LineItem != "" && in.LineItem != item || in.Exchange != "" && in.Exchange != exchange {

@@ -265,11 +265,11 @@ func (s *Server) scopesMeet(ctx context.Context, a, b *ExperimentScope) (bool, e
 	if a.empty() || b.empty() {
 		return true, nil
 	}
-	over, err := s.owners(ctx, a)
+	over, err := owners(ctx, s.docs, a)
 	if err != nil {
 		return false, err
 	}
-	under, err := s.owners(ctx, b)
+	under, err := owners(ctx, s.docs, b)
 	if err != nil {
 		return false, err
 	}
@@ -304,13 +304,13 @@ func (e *ExperimentScope) references() (list []reference) {
 }
 
 // owners are the documents of a scope and all that they belong to.
-func (s *Server) owners(ctx context.Context, scope *ExperimentScope) (map[reference]bool, error) {
+func owners(ctx context.Context, docs Documents, scope *ExperimentScope) (map[reference]bool, error) {
 	all := map[reference]bool{}
 	campaignsOf := slices.Clone(scope.Campaigns)
 	for _, id := range scope.LineItems {
 		all[reference{lineItems, id}] = true
 		var l LineItem
-		if err := s.get(ctx, lineItems, id, &l); err != nil {
+		if err := get(ctx, docs, lineItems, id, &l); err != nil {
 			return nil, fmt.Errorf("line item %s: %w", id, err)
 		}
 		campaignsOf = append(campaignsOf, l.Campaign)
@@ -318,7 +318,7 @@ func (s *Server) owners(ctx context.Context, scope *ExperimentScope) (map[refere
 	for _, id := range campaignsOf {
 		all[reference{campaigns, id}] = true
 		var k Campaign
-		if err := s.get(ctx, campaigns, id, &k); err != nil {
+		if err := get(ctx, docs, campaigns, id, &k); err != nil {
 			return nil, fmt.Errorf("campaign %s: %w", id, err)
 		}
 		all[reference{advertisers, k.Advertiser}] = true

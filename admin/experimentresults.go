@@ -20,6 +20,7 @@ type ExperimentResults struct {
 	Began      Time    `json:"began,omitempty" doc:"Absent as long as nobody was assigned"`
 	Looks      int     `json:"looks" doc:"That were taken at this metric, this one included"`
 	Users      string  `json:"users" enum:"assigned,seen" doc:"Who is counted: all who were assigned; or, where the log has no assignments, those of whom some event names the arm, of which an arm that bids less may have fewer"`
+	Uploaded   bool    `json:"uploaded" doc:"Conversions are those that were uploaded. As soon as there is one, those of clicks count no more: they may be the same, and users who saw no ad have none"`
 	UsersPart  float64 `json:"users_part" doc:"Part of all users that are kept: 1, or a half, a quarter and so on where there are too many. All counts are of this part"`
 
 	report.Figures
@@ -109,7 +110,7 @@ func (x *Experiment) ask() report.Ask {
 }
 
 func showResult(r *report.Result) *ExperimentResults {
-	out := &ExperimentResults{Users: "seen", Looks: r.Looks, UsersPart: r.Part, Figures: *report.Show(r.Reading), Totals: []ArmTotals{}}
+	out := &ExperimentResults{Users: "seen", Looks: r.Looks, Uploaded: r.Uploaded, UsersPart: r.Part, Figures: *report.Show(r.Reading), Totals: []ArmTotals{}}
 	if r.Assigned {
 		out.Users = "assigned"
 	}

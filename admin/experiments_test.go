@@ -47,7 +47,7 @@ func TestExperimentIsPutAndCompiled(t *testing.T) {
 	if err != nil || len(set.Problems) != 0 || set.Version == 0 || len(set.Runs) != 1 || len(set.Watched) != 1 {
 		t.Fatalf("%+v, %v", set, err)
 	}
-	if w := set.Watched[0]; w.Number != 1 || len(w.Campaigns) != 1 || w.Campaigns[0] != 1 || w.Start.IsZero() {
+	if w := set.Watched[0]; w.Number != 1 || len(w.Campaigns) != 1 || w.Campaigns[0] != 1 || !slices.Equal(w.Owners, []rtb.AdvertiserID{1}) || w.Start.IsZero() {
 		t.Errorf("watched %+v", w)
 	}
 	e, made := set.Runs[0], set.Made

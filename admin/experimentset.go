@@ -9,6 +9,7 @@ import (
 
 	"bidwell/events/report"
 	"bidwell/models"
+	"bidwell/rtb"
 )
 
 // ExperimentSet is what the documents of experiments say together.
@@ -53,9 +54,14 @@ func Experiments(ctx context.Context, docs Documents) (*ExperimentSet, error) {
 			}
 			if problem == nil {
 				e, err := x.compile(number)
+				var owners []rtb.AdvertiserID
+				if err == nil {
+					owners, err = ownersOf(ctx, docs, &x.Scope)
+				}
 				if err == nil {
 					set.Watched = append(set.Watched, report.Watched{
 						Number: e.Number, Start: e.Start, End: e.End, Archived: x.Status == Archived, LineItems: e.Scope.LineItems, Campaigns: e.Scope.Campaigns, Advertisers: e.Scope.Advertisers,
+						Owners: owners,
 					})
 					if x.Status == Active {
 						active = append(active, e)
@@ -126,4 +132,24 @@ func (set *ExperimentSet) LeaveOut(unusable map[uint32]error) (err error) {
 	})
 	set.Made, err = models.NewExperiments(set.Runs)
 	return err
+}
+
+// ownersOf are the advertisers to whom belongs what a scope names.
+func ownersOf(ctx context.Context, docs Documents, scope *ExperimentScope) (list []rtb.AdvertiserID, err error) {
+	all, err := owners(ctx, docs, scope)
+	if err != nil {
+		return nil, err
+	}
+	for ref := range all {
+		if ref.kind != advertisers {
+			continue
+		}
+		_, number, _, err := docs.Get(ctx, advertisers, ref.id)
+		if err != nil {
+			return nil, fmt.Errorf("advertiser %s: %w", ref.id, err)
+		}
+		list = append(list, rtb.AdvertiserID(number))
+	}
+	slices.Sort(list)
+	return list, nil
 }

@@ -61,9 +61,9 @@ func guard(mux *http.ServeMux) http.Handler {
 }
 
 // wrongType reports a body that says it is something other than JSON. Lists of
-// users and files of models may be anything.
+// users, of conversions and files of models may be anything.
 func wrongType(r *http.Request) bool {
-	streamed := strings.HasSuffix(r.URL.Path, "/members") || r.URL.Path == "/v1/models"
+	streamed := strings.HasSuffix(r.URL.Path, "/members") || r.URL.Path == "/v1/models" || r.URL.Path == "/v1/conversions"
 	if r.Method != http.MethodPost && r.Method != http.MethodPut || streamed || !strings.HasPrefix(r.URL.Path, "/v1/") {
 		return false
 	}

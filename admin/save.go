@@ -194,7 +194,7 @@ func (s *Server) inspect(ctx context.Context, id string, d document, c *checker)
 		return s.inspectExperiment(ctx, id, d, c)
 	case *Creative:
 		var owner Advertiser
-		if err := s.get(ctx, advertisers, d.Advertiser, &owner); err != nil {
+		if err := get(ctx, s.docs, advertisers, d.Advertiser, &owner); err != nil {
 			return err
 		}
 		made := d.compile(&owner)
@@ -208,12 +208,12 @@ func (s *Server) inspect(ctx context.Context, id string, d document, c *checker)
 // inspectCreatives reports creatives of another advertiser.
 func (s *Server) inspectCreatives(ctx context.Context, l *LineItem, c *checker) error {
 	var campaign Campaign
-	if err := s.get(ctx, campaigns, l.Campaign, &campaign); err != nil {
+	if err := get(ctx, s.docs, campaigns, l.Campaign, &campaign); err != nil {
 		return err
 	}
 	for i, id := range l.Creatives {
 		var k Creative
-		if err := s.get(ctx, creatives, id, &k); err != nil {
+		if err := get(ctx, s.docs, creatives, id, &k); err != nil {
 			return err
 		}
 		if k.Advertiser != campaign.Advertiser {
@@ -223,8 +223,8 @@ func (s *Server) inspectCreatives(ctx context.Context, l *LineItem, c *checker) 
 	return nil
 }
 
-func (s *Server) get(ctx context.Context, kind, id string, into any) error {
-	body, _, _, err := s.docs.Get(ctx, kind, id)
+func get(ctx context.Context, docs Documents, kind, id string, into any) error {
+	body, _, _, err := docs.Get(ctx, kind, id)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ type Config struct {
 
 	MaxBody   int64 // of a document, in bytes
 	MaxApply  int64 // of POST /v1/apply, in bytes
-	MaxUpload int64 // of an audience as it is sent, in bytes
+	MaxUpload int64 // of a list of users or conversions as it is sent, in bytes
 	MaxModel  int64 // of the file of a model, in bytes
 
 	// DrainWait bounds how long Serve waits for requests when it stops.
@@ -97,6 +97,9 @@ type Parts struct {
 	// mode is add, replace or remove; kind says what the identifiers are, and
 	// is empty when the caller did not; ttl is 0 for good.
 	Import func(ctx context.Context, segment rtb.SegmentID, mode, kind string, ttl time.Duration, body io.Reader) (ImportResult, error)
+	// Convert brings a list of conversions into the log. What it has accepted is
+	// durable when it returns, also with an error.
+	Convert func(ctx context.Context, how ConversionList, body io.Reader) (ConversionsResult, error)
 	// SegmentSize is the number of members.
 	SegmentSize func(segment rtb.SegmentID) (int64, error)
 	// Explain decides on a request as a bid would and says why. It returns
@@ -234,6 +237,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 	s.registerExperimentResults()
 	s.registerApply()
 	s.registerMembers(mux)
+	s.registerConversions(mux)
 	s.registerExplain()
 	s.registerPacing()
 	s.registerResume()

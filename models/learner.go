@@ -201,6 +201,11 @@ func (l *Learner) Apply(position uint64, batch []rtb.Event) error {
 }
 
 func (l *Learner) take(e *rtb.Event) {
+	if e.Uploaded() {
+		// It follows no click of ours, and what people pay who saw no ad says nothing
+		// of the orders that ads bring. Nor does its time say what time it is.
+		return
+	}
 	if !e.Time.IsZero() && l.hear(e.Time.Unix()) {
 		l.expire()
 		l.settle()

@@ -263,6 +263,25 @@ func TestOneOrderDoesNotMakeThePrice(t *testing.T) {
 	}
 }
 
+// What an advertiser uploads teaches nothing, not even what time it is.
+func TestUploadedConversionsTeachNothing(t *testing.T) {
+	l, s := testLearner(t, nil), newShop(1)
+	e, _, _ := s.impression(1)
+	e.Time = s.now
+	upload := rtb.Event{Type: rtb.EventConversion, Bid: e.Bid, Advertiser: 1, Time: s.now.Add(time.Hour), Value: 500 * rtb.Unit}
+	click := e
+	click.Type = rtb.EventClick
+	if err := l.Apply(1, []rtb.Event{e, click, upload, upload}); err != nil {
+		t.Fatal(err)
+	}
+	if stats := l.Stats(); stats != (LearnerStats{}) || l.Open() != 1 {
+		t.Errorf("stats %+v and %d open, want none and 1", stats, l.Open())
+	}
+	if orders := l.Model().Orders; len(orders) != 0 {
+		t.Errorf("it has learned what orders are worth: %v", orders)
+	}
+}
+
 func TestWinsInACurrencyWithoutARate(t *testing.T) {
 	l := testLearner(t, nil)
 	l.Convert = func(rtb.Money, rtb.Currency) rtb.Money { return 0 }

@@ -5,8 +5,8 @@ import "time"
 // EventType is what happened to a bid.
 type EventType uint8
 
-// The events. All but EventBid come as notices; their names are the last part
-// of the paths under /e/.
+// The events. The names of those that come as notices are the last part of the
+// paths under /e/. Conversions are uploaded as well.
 const (
 	EventWin EventType = iota + 1
 	EventBill
@@ -86,6 +86,17 @@ type Event struct {
 	Billing bool  // this notice spends the money
 	Charge  Money // what it spends, in the account currency, fees included; never more than Cost
 }
+
+// Uploaded reports whether e is a conversion that its advertiser has uploaded.
+// It is of no bid: it has a user, an advertiser and a value, and its Bid is a
+// hash of what the advertiser calls it, so that it is known when it comes again.
+// Its Time and Made are when it happened, which may be weeks before it came.
+func (e *Event) Uploaded() bool {
+	return e.Type == EventConversion && e.LineItem == 0 && e.Campaign == 0
+}
+
+// MaxConversion is the highest value of a conversion that is believed.
+const MaxConversion = 10_000_000 * Unit
 
 // MaxLayers is how many experiments one user can be in at a time.
 const MaxLayers = 4

@@ -88,10 +88,5 @@ func newBar(to io.Writer, size int64) *progressbar.ProgressBar {
 func printImported(to io.Writer, segment string, r *admin.ImportResult) {
 	fmt.Fprintf(to, "%s: %d read, %d changed, %d duplicate, %d invalid, %d opted out, %d known before\n",
 		segment, r.Read, r.Added, r.Duplicate, r.Invalid, r.OptedOut, r.Matched)
-	for _, e := range r.Errors {
-		fmt.Fprintf(to, "  line %d: %s\n", e.Line, e.Reason)
-	}
-	if more := r.Invalid - int64(len(r.Errors)); more > 0 {
-		fmt.Fprintf(to, "  and %d more\n", more)
-	}
+	printLineErrors(to, r.Errors, r.Invalid)
 }

@@ -49,7 +49,7 @@ func unusable(err error) string {
 	if errors.As(err, &line) {
 		return line.Error()
 	}
-	for _, of := range []error{audience.ErrNoIDs, audience.ErrTooManyIDs, audience.ErrUnreadable} {
+	for _, of := range []error{audience.ErrNoIDs, audience.ErrTooManyIDs, audience.ErrNoConversions, audience.ErrTooManyConversions, audience.ErrUnreadable} {
 		if errors.Is(err, of) {
 			text := err.Error()
 			text, _, _ = strings.Cut(text[max(strings.Index(text, of.Error()), 0):], "\n")

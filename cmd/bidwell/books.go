@@ -41,6 +41,10 @@ type books struct {
 	caughtUp, recorded chan struct{}
 
 	behind atomic.Bool // the ledger cannot book what is in the log
+
+	// uploading is held while a batch of conversions is looked up, written and
+	// booked: of two uploads of one list one knows what the other has done.
+	uploading sync.Mutex
 }
 
 // openBooks opens the log and the accounts.

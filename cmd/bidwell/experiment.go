@@ -67,6 +67,9 @@ func printResults(to io.Writer, r *admin.ExperimentResults) error {
 	if r.Users == "seen" && len(r.Arms) > 0 && r.Arms[0].Users > 0 {
 		fmt.Fprintln(to, "the log has no assignments: users are those of whom some event names the arm, and an arm that bids less may have fewer")
 	}
+	if r.Uploaded {
+		fmt.Fprintln(to, "conversions are those that were uploaded; those of clicks are not counted beside them")
+	}
 	if r.UsersPart < 1 {
 		fmt.Fprintf(to, "of all users %.4g%% are kept; all counts are of these\n", 100*r.UsersPart)
 	}

@@ -24,7 +24,8 @@ import (
 type trials struct {
 	store  *sql.Store
 	rollup *report.Rollup
-	stale  bool // the experiments could not be read when they changed
+	stale  bool   // the experiments could not be read when they changed
+	gone   uint64 // until there assignments are not waited for any more
 }
 
 // saveTrialsEvery is how often what was counted is written.
@@ -79,8 +80,14 @@ func (t *trials) close() error {
 func (t *trials) count(ctx context.Context, b *books) error {
 	var all sync.WaitGroup
 	var failed [2]error
-	all.Go(func() { failed[0] = t.follow(ctx, "report", report.Notices, b.log.Events()) })
-	all.Go(func() { failed[1] = t.follow(ctx, "report of samples", report.Samples, b.log.Samples()) })
+	all.Go(func() {
+		failed[0] = t.follow(ctx, "report", report.Notices, b.log.Events(), func(batch []rtb.Event) error {
+			return t.awaitAssigned(ctx, batch, b.log.Samples())
+		})
+	})
+	all.Go(func() {
+		failed[1] = t.follow(ctx, "report of samples", report.Samples, b.log.Samples(), func([]rtb.Event) error { return nil })
+	})
 	tick := time.NewTicker(saveTrialsEvery)
 	defer tick.Stop()
 	for saving := true; saving; {
@@ -99,7 +106,8 @@ func (t *trials) count(ctx context.Context, b *books) error {
 	return failed[1]
 }
 
-func (t *trials) follow(ctx context.Context, name string, of report.Source, log events.Log) error {
+// follow has a log counted. Before is called ahead of each batch.
+func (t *trials) follow(ctx context.Context, name string, of report.Source, log events.Log, before func(batch []rtb.Event) error) error {
 	return follow(ctx, name, log, func() (uint64, error) {
 		last, err := log.Last(ctx)
 		if err != nil {
@@ -107,7 +115,53 @@ func (t *trials) follow(ctx context.Context, name string, of report.Source, log 
 		}
 		t.rollup.Rewind(of, last)
 		return t.rollup.Position(of), nil
-	}, func(position uint64, batch []rtb.Event) error { return t.rollup.Apply(ctx, of, position, batch) })
+	}, func(position uint64, batch []rtb.Event) error {
+		if err := before(batch); err != nil {
+			return err
+		}
+		return t.rollup.Apply(ctx, of, position, batch)
+	})
+}
+
+// maxAssigning is how long nothing may come of the log of samples.
+const maxAssigning = 10 * time.Second
+
+// awaitAssigned waits, before conversions that were uploaded are counted, until
+// it is known who is in which experiment by now: that comes through the log of
+// samples, and after a start both are read side by side. It does not wait for
+// samples that never come, as they left their log by age.
+func (t *trials) awaitAssigned(ctx context.Context, batch []rtb.Event, samples events.Log) error {
+	uploaded := false
+	for i := range batch {
+		uploaded = uploaded || batch[i].Uploaded()
+	}
+	if !uploaded {
+		return nil
+	}
+	last, err := samples.Last(ctx)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for known, moved := uint64(0), time.Now(); ; {
+		at := t.rollup.Position(report.Samples)
+		if at != known {
+			known, moved = at, time.Now()
+		}
+		if at >= last || last <= t.gone {
+			return nil
+		}
+		if time.Since(moved) > maxAssigning {
+			slog.Warn("uploaded conversions are counted without all assignments", "read", at, "written", last)
+			t.gone = last
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // save writes what was counted. What cannot be written now is tried again.

@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newServeCommand(), newDemoCommand(), newApplyCommand(), newAudienceCommand(),
+		newServeCommand(), newDemoCommand(), newApplyCommand(), newAudienceCommand(), newConversionsCommand(),
 		newExplainCommand(), newReportCommand(), newModelCommand(), newExperimentCommand(), newVersionCommand(),
 	)
 	return root.ExecuteContext(ctx)

@@ -158,6 +158,7 @@ func (s *server) buildAdmin() (err error) {
 		Documents:        s.documents,
 		Compiler:         s.compiler,
 		Import:           s.importMembers,
+		Convert:          s.importConversions,
 		SegmentSize:      func(id rtb.SegmentID) (int64, error) { return s.profiles.SegmentSize(s.clock.Now(), id), nil },
 		Explain:          s.explain,
 		Pacing:           s.pacing,

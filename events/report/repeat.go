@@ -18,6 +18,7 @@ type generations struct {
 	class  uint8 // which of the lives
 	number uint32
 	begun  time.Time // by the time of the events
+	latest time.Time // of them: what is uploaded may be weeks old
 	now    map[uint64]uint16
 	old    map[uint64]uint16
 
@@ -40,15 +41,20 @@ func (g *generations) first(e *rtb.Event, most int, garbage *[][]byte) bool {
 	if g.begun.IsZero() {
 		g.begun = e.Time
 	}
+	for _, at := range [2]time.Time{g.begun, e.Time} {
+		if at.After(g.latest) {
+			g.latest = at
+		}
+	}
 	key, bit := binary.LittleEndian.Uint64(e.Bid[:8])^binary.LittleEndian.Uint64(e.Bid[8:]), uint16(1)<<e.Type
 	if (g.now[key]|g.old[key])&bit != 0 {
 		return false
 	}
-	if e.Time.Sub(g.begun) >= lives[g.class] || len(g.now) >= most {
+	if g.latest.Sub(g.begun) >= lives[g.class] || len(g.now) >= most {
 		g.drop(g.number-1, g.old, garbage)
 		g.old, g.now = g.now, make(map[uint64]uint16, len(g.now))
 		g.number++
-		g.begun = e.Time
+		g.begun = g.latest
 	}
 	g.now[key] |= bit
 	g.changed = append(g.changed, mark{g.number, key})

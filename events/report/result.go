@@ -40,6 +40,10 @@ type Result struct {
 	// Assigned says that the users are those who were assigned. Otherwise they are
 	// those whom some event names, and an arm that bids less may have fewer.
 	Assigned bool
+	// Uploaded says that the conversions are those that were uploaded. Beside them
+	// the conversions of clicks are not counted: they may be the same, and nobody
+	// of a holdout has any.
+	Uploaded bool
 	// Part of the users that are kept; the totals are of those.
 	Part float64
 	// Remembered says since when repeats of notices are known as such.
@@ -75,13 +79,18 @@ func (r *Rollup) Result(ask Ask) (*Result, error) {
 		place[i] = at
 		samples[at].Name, samples[at].Weight = ask.Arms[i].Name, ask.Arms[i].Weight
 	}
-	assigned := false
+	assigned, uploaded := false, false
 	for key, m := range r.members {
-		assigned = assigned || m.assigned && key.experiment == ask.Experiment
+		if key.experiment == ask.Experiment {
+			assigned, uploaded = assigned || m.assigned, uploaded || m.uploaded.conversions > 0
+		}
 	}
 	for key, m := range r.members {
 		if key.experiment != ask.Experiment || int(m.arm) >= n || assigned && !m.assigned {
 			continue
+		}
+		if uploaded {
+			m.conversions, m.value = m.uploaded.conversions, m.uploaded.value
 		}
 		at := place[m.arm]
 		samples[at].Add(m.user(ask.Metric))
@@ -99,10 +108,11 @@ func (r *Rollup) Result(ask Ask) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{Reading: reading, Assigned: assigned, Totals: totals, Part: math.Exp2(-float64(r.shift)), Remembered: r.repeats[0].begun}
+	res := &Result{Reading: reading, Assigned: assigned, Uploaded: uploaded, Totals: totals, Part: math.Exp2(-float64(r.shift)), Remembered: r.repeats[0].begun}
 	for i := range reading.Comparisons {
 		c := &reading.Comparisons[i]
-		key := lookKey{experiment: ask.Experiment, arm: uint8(order[i+1]), metric: ask.Metric}
+		key := lookKey{experiment: ask.Experiment, arm: uint8(order[i+1]), metric: ask.Metric,
+			uploaded: uploaded && (ask.Metric == Conversions || ask.Metric == Value)} // it is of another measure then
 		s := r.look(key, c.AlwaysP, c.AlwaysInterval)
 		c.AlwaysP, c.AlwaysInterval, res.Looks = s.P, s.Interval, s.Looks
 		if a := c.CUPED; a != nil {

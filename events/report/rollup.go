@@ -42,20 +42,24 @@ type Watched struct {
 	LineItems   []rtb.LineItemID
 	Campaigns   []rtb.CampaignID
 	Advertisers []rtb.AdvertiserID
+
+	// Owners are the advertisers to whom belongs what is named: what they say of
+	// conversions that no bid has caused is of this experiment.
+	Owners []rtb.AdvertiserID
 }
 
 // maxLate is how long after the end of an experiment conversions count.
 const maxLate = 30 * 24 * time.Hour
 
 func (w *Watched) has(e *rtb.Event) bool {
-	return len(w.LineItems)+len(w.Campaigns)+len(w.Advertisers) == 0 ||
+	return len(w.LineItems)+len(w.Campaigns)+len(w.Advertisers) == 0 || e.Uploaded() && slices.Contains(w.Owners, e.Advertiser) ||
 		slices.Contains(w.LineItems, e.LineItem) || slices.Contains(w.Campaigns, e.Campaign) || slices.Contains(w.Advertisers, e.Advertiser)
 }
 
 // RollupConfig bounds what a Rollup keeps. The zero value is usable.
 type RollupConfig struct {
 	// Users is the most users, and the most places of users in experiments, that
-	// are kept; 1,048,576 when zero, which takes about 250 MB. With more, the users
+	// are kept; 1,048,576 when zero, which takes about 280 MB. With more, the users
 	// of experiments that are over are let go, and then half of all are forgotten,
 	// chosen by a hash, and results say of what part they are.
 	Users int
@@ -109,18 +113,26 @@ type memberKey struct {
 // member is a user in an experiment.
 type member struct {
 	arm                              uint8
-	assigned                         bool // and not only seen because of a bid
-	before                           past // the experiment
+	assigned                         bool   // and not only seen because of a bid
+	since                            uint32 // Unix seconds; zero when not known
+	before                           past   // the experiment
 	impressions, clicks, conversions uint32
 	missed                           float32 // the chance that none of the ghost bids would have won; 1 without ghosts
 	value, spend                     rtb.Money
+	uploaded                         bought // conversions that were uploaded; the others came with a click
+}
+
+// bought is what a user has bought.
+type bought struct {
+	conversions uint32
+	value       rtb.Money
 }
 
 type lookKey struct {
-	experiment uint32
-	arm        uint8
-	metric     Metric
-	adjusted   bool
+	experiment         uint32
+	arm                uint8
+	metric             Metric
+	adjusted, uploaded bool
 }
 
 // NewRollup makes a Rollup of what rows has. ArmOf tells the experiment and the
@@ -247,12 +259,14 @@ func repeats(e *rtb.Event) bool {
 // the first event: it never changes while an experiment runs.
 func (r *Rollup) join(key memberKey, arm uint8, before past, e *rtb.Event) {
 	m, ok := r.members[key]
+	at := uint32(max(e.Time.Unix(), 0))
 	if !ok {
-		m = member{arm: arm, before: before, missed: 1}
+		m = member{arm: arm, before: before, missed: 1, since: at}
 	} else if m.arm != arm {
 		return
 	}
 	old := m
+	m.since = min(m.since, at) // there are two logs
 	switch e.Type {
 	case rtb.EventAssigned:
 		m.assigned = true
@@ -263,8 +277,12 @@ func (r *Rollup) join(key memberKey, arm uint8, before past, e *rtb.Event) {
 	case rtb.EventGhost:
 		m.missed *= 1 - min(max(e.WinRate, 0), 1)
 	case rtb.EventConversion:
-		m.conversions++
-		m.value += max(e.Value, 0)
+		conversions, value := &m.conversions, &m.value
+		if e.Uploaded() {
+			conversions, value = &m.uploaded.conversions, &m.uploaded.value
+		}
+		*conversions++
+		*value += max(e.Value, 0)
 	}
 	if e.Billing {
 		m.spend += max(e.Charge, 0)
@@ -277,9 +295,9 @@ func (r *Rollup) join(key memberKey, arm uint8, before past, e *rtb.Event) {
 	r.shed()
 }
 
-// convert counts a conversion for every experiment that its user is in, and not
-// only for those that the bid names: what the users of a holdout do, no bid of
-// ours has caused.
+// convert counts a conversion for every experiment that its user is in by then,
+// and not only for those that the bid names: what the users of a holdout do, no
+// bid of ours has caused.
 func (r *Rollup) convert(e *rtb.Event) {
 	type place struct {
 		key memberKey
@@ -292,7 +310,7 @@ func (r *Rollup) convert(e *rtb.Event) {
 		}
 	}
 	for _, w := range r.watched {
-		if m, ok := r.members[memberKey{e.User, w.Number}]; ok {
+		if m, ok := r.members[memberKey{e.User, w.Number}]; ok && e.Time.Unix() >= int64(m.since) {
 			add(w, m.arm)
 		}
 	}
@@ -308,6 +326,19 @@ func (r *Rollup) convert(e *rtb.Event) {
 	for _, p := range places {
 		r.join(p.key, p.arm, r.past[e.User], e)
 	}
+}
+
+// Knows reports whether a user is in an experiment that is watched, as far as
+// the logs have been read.
+func (r *Rollup) Knows(user rtb.UserID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for number := range r.watched {
+		if _, in := r.members[memberKey{user, number}]; in {
+			return true
+		}
+	}
+	return false
 }
 
 // keeps reports whether a user is in the part of which anything is kept. Ids of

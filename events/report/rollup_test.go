@@ -170,6 +170,127 @@ func TestRollupConversionsOfMembers(t *testing.T) {
 	}
 }
 
+// uploaded is a conversion that an advertiser has uploaded.
+func uploaded(order int, who rtb.UserID, of rtb.AdvertiserID, at time.Time) rtb.Event {
+	e := event(rtb.EventConversion, order, who)
+	e.LineItem, e.Campaign, e.Advertiser, e.Time, e.Made, e.Value = 0, 0, of, at, at, 10e9
+	return e
+}
+
+// An uploaded conversion counts for every experiment of its advertiser that the
+// user was in by then, whatever the arm and in whatever order they come.
+func TestRollupUploadedConversions(t *testing.T) {
+	w := report.Watched{Number: 3, Start: begin, Campaigns: []rtb.CampaignID{6}, Owners: []rtb.AdvertiserID{7}}
+	rows := &memory{}
+	r := rollup(t, rows, report.RollupConfig{}, w)
+	assigned := func(n, arm int, after time.Duration) rtb.Event {
+		e := event(rtb.EventAssigned, 0, user(n), armID(3, arm))
+		e.Bid, e.LineItem, e.Campaign, e.Advertiser, e.Time = rtb.BidID{}, 0, 0, 0, begin.Add(after)
+		return e
+	}
+	hour := func(n float64) time.Time { return begin.Add(time.Duration(n * float64(time.Hour))) }
+	view := event(rtb.EventView, 1, user(1), armID(3, 1))
+	view.Time = hour(3)
+	apply(t, r, 1, view, assigned(1, 1, 2*time.Hour), assigned(1, 1, 9*time.Hour), assigned(2, 0, 2*time.Hour))
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r = rollup(t, rows, report.RollupConfig{}, w) // it knows since when after a restart as well
+	apply(t, r, 2,
+		uploaded(1, user(1), 7, hour(2.5)), uploaded(2, user(2), 7, hour(2.5)), // either arm, before anything was shown
+		uploaded(2, user(2), 7, hour(2.5)), uploaded(2, user(2), 7, hour(4)), // the same again
+		uploaded(3, user(1), 7, hour(1.9)), uploaded(4, user(2), 7, hour(1.9)), // before they were in it
+		uploaded(5, user(1), 7, begin.Add(-time.Hour)),                     // before anybody was
+		uploaded(6, user(1), 8, hour(5)), uploaded(7, user(2), 8, hour(5)), // of another advertiser
+		uploaded(8, user(3), 7, hour(5)), // of somebody in no experiment
+		uploaded(9, user(2), 7, hour(2)), // in the second of the assignment
+	)
+	want := []report.Totals{{Users: 1, Conversions: 2, Value: 20e9}, {Users: 1, Impressions: 1, Conversions: 1, Value: 10e9}}
+	if res := result(t, r, ask(report.Conversions)); !slices.Equal(res.Totals, want) {
+		t.Errorf("%+v, want %+v", res.Totals, want)
+	}
+	if !r.Knows(user(1)) || !r.Knows(user(2)) || r.Knows(user(3)) {
+		t.Error("it does not know who is in the experiment")
+	}
+
+	// An experiment of every line item takes those of every advertiser.
+	all := rollup(t, &memory{}, report.RollupConfig{}, report.Watched{Number: 3})
+	apply(t, all, 1, assigned(1, 1, 0), uploaded(6, user(1), 8, hour(1)))
+	if res := result(t, all, ask(report.Conversions)); res.Totals[1].Conversions != 1 {
+		t.Errorf("%+v", res.Totals)
+	}
+}
+
+// As soon as a conversion is uploaded only those count that were: a click's may
+// be the same, and no holdout has any. What came of the looks before is of
+// another measure.
+func TestRollupUploadsReplaceConversionsOfClicks(t *testing.T) {
+	rows := &memory{}
+	r := rollup(t, rows, report.RollupConfig{}, report.Watched{Number: 3, Owners: []rtb.AdvertiserID{7}})
+	clicked := event(rtb.EventConversion, 1, user(1), armID(3, 1))
+	clicked.Value = 5e9
+	apply(t, r, 1, event(rtb.EventView, 1, user(1), armID(3, 1)), event(rtb.EventView, 2, user(2), armID(3, 1)), event(rtb.EventBid, 3, user(3), armID(3, 0)), clicked)
+	res := result(t, r, ask(report.Conversions))
+	if res.Uploaded || res.Totals[1].Conversions != 1 || res.Totals[1].Value != 5e9 || res.Looks != 1 {
+		t.Errorf("%+v", res)
+	}
+	result(t, r, ask(report.CTR))
+	apply(t, r, 2, uploaded(11, user(1), 7, begin.Add(time.Hour)), uploaded(12, user(2), 7, begin.Add(time.Hour)), uploaded(13, user(3), 7, begin.Add(time.Hour)))
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []report.Totals{{Users: 1, Conversions: 1, Value: 10e9}, {Users: 2, Impressions: 2, Conversions: 2, Value: 20e9}}
+	for looks, r := range []*report.Rollup{r, rollup(t, rows, report.RollupConfig{})} {
+		res := result(t, r, ask(report.Conversions))
+		if !res.Uploaded || !slices.Equal(res.Totals, want) || looks == 0 && res.Looks != 1 || res.Arms[1].Y != 2 {
+			t.Errorf("%+v of %+v", res.Totals, res)
+		}
+	}
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	again := rollup(t, rows, report.RollupConfig{})
+	if u, c := result(t, again, ask(report.Conversions)), result(t, again, ask(report.CTR)); u.Looks != 2 || c.Looks != 2 {
+		t.Errorf("%d looks at uploads and %d at clicks, want 2 of each", u.Looks, c.Looks)
+	}
+}
+
+// An upload that is weeks old does not make it forget what came since.
+func TestRollupKnowsRepeatsAcrossOldUploads(t *testing.T) {
+	r := rollup(t, &memory{}, report.RollupConfig{Bids: 10}, report.Watched{Number: 3})
+	apply(t, r, 1, event(rtb.EventBid, 1, user(1), armID(3, 1)))
+	day := func(n int) time.Time { return begin.Add(time.Duration(n)*24*time.Hour + time.Hour) }
+	apply(t, r, 2, uploaded(100, user(1), 7, day(40)))
+	for order := range 12 { // which is more than one generation
+		apply(t, r, uint64(3+order), uploaded(order, user(1), 7, day(11)))
+	}
+	apply(t, r, 20, uploaded(200, user(1), 7, day(42)), uploaded(100, user(1), 7, day(40)), uploaded(0, user(1), 7, day(11)), uploaded(11, user(1), 7, day(11)))
+	if res := result(t, r, ask(report.Conversions)); res.Totals[1].Conversions != 14 {
+		t.Errorf("%d conversions, want 14", res.Totals[1].Conversions)
+	}
+}
+
+// Rows of before it was known since when a user is in an experiment count as
+// ever since.
+func TestRollupReadsOlderMembers(t *testing.T) {
+	rows := &memory{}
+	r := rollup(t, rows, report.RollupConfig{}, report.Watched{Number: 3})
+	apply(t, r, 1, event(rtb.EventView, 1, user(1), armID(3, 1)))
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range rows.rows {
+		if key[0] == 'm' {
+			rows.rows[key] = value[:len(value)-16]
+		}
+	}
+	r = rollup(t, rows, report.RollupConfig{}, report.Watched{Number: 3})
+	apply(t, r, 2, uploaded(2, user(1), 7, begin.Add(-time.Hour)))
+	if res := result(t, r, ask(report.Conversions)); res.Totals[1].Conversions != 1 || res.Totals[1].Impressions != 1 {
+		t.Errorf("%+v", res.Totals)
+	}
+}
+
 func TestRollupGhosts(t *testing.T) {
 	r := rollup(t, &memory{}, report.RollupConfig{}, report.Watched{Number: 3})
 	ghost := func(bid, n int, rate float32) rtb.Event {

@@ -20,10 +20,13 @@ const (
 	rowGeneration = 'g' // class -> number, begun
 	rowMark       = 'd' // class, number, bid -> types
 	rowGone       = 'x' // experiment -> 1
-	rowLook       = 'l' // experiment, arm, adjusted, metric -> sequence
+	rowLook       = 'l' // experiment, arm, adjusted and uploaded, metric -> sequence
 )
 
-const memberSize = 2 + 5*4 + 4 + 2*8
+const (
+	memberSize1 = 2 + 5*4 + 4 + 2*8 // before there were uploads
+	memberSize  = memberSize1 + 4 + 4 + 8
+)
 
 func pastRow(user rtb.UserID) []byte { return append([]byte{rowPast}, user[:]...) }
 
@@ -38,7 +41,10 @@ func markRow(class uint8, number uint32, bid uint64) []byte {
 func lookRow(k lookKey) []byte {
 	b := append(binary.BigEndian.AppendUint32([]byte{rowLook}, k.experiment), k.arm, 0)
 	if k.adjusted {
-		b[len(b)-1] = 1
+		b[len(b)-1] |= 1
+	}
+	if k.uploaded {
+		b[len(b)-1] |= 2
 	}
 	return append(b, k.metric...)
 }
@@ -52,15 +58,22 @@ func (m *member) append(b []byte) []byte {
 	for _, n := range [...]uint32{m.before.impressions, m.before.clicks, m.impressions, m.clicks, m.conversions, math.Float32bits(m.missed)} {
 		b = le.AppendUint32(b, n)
 	}
-	return le.AppendUint64(le.AppendUint64(b, uint64(m.value)), uint64(m.spend))
+	b = le.AppendUint64(le.AppendUint64(b, uint64(m.value)), uint64(m.spend))
+	return le.AppendUint64(le.AppendUint32(le.AppendUint32(b, m.since), m.uploaded.conversions), uint64(m.uploaded.value))
 }
 
-func readMember(b []byte) member {
+func readMember(b []byte) (m member) {
 	n := func(i int) uint32 { return binary.LittleEndian.Uint32(b[2+4*i:]) }
-	return member{
+	m = member{
 		arm: b[0], assigned: b[1] == 1, before: past{n(0), n(1)}, impressions: n(2), clicks: n(3), conversions: n(4), missed: math.Float32frombits(n(5)),
 		value: rtb.Money(binary.LittleEndian.Uint64(b[26:])), spend: rtb.Money(binary.LittleEndian.Uint64(b[34:])),
 	}
+	if len(b) == memberSize {
+		b = b[memberSize1:]
+		m.since = binary.LittleEndian.Uint32(b)
+		m.uploaded = bought{binary.LittleEndian.Uint32(b[4:]), rtb.Money(binary.LittleEndian.Uint64(b[8:]))}
+	}
+	return m
 }
 
 // maxGarbage is how many rows that nobody reads any more are removed in one
@@ -190,7 +203,7 @@ func (r *Rollup) load(key, value []byte) error {
 		r.gone[be.Uint32(key[1:])] = struct{}{}
 	case is(rowPast, 16, 8):
 		r.past[rtb.UserID(key[1:])] = past{le.Uint32(value), le.Uint32(value[4:])}
-	case is(rowMember, 20, memberSize):
+	case is(rowMember, 20, memberSize), is(rowMember, 20, memberSize1):
 		r.members[memberKey{rtb.UserID(key[5:]), be.Uint32(key[1:])}] = readMember(value)
 	case is(rowGeneration, 1, 12) && int(key[1]) < len(r.repeats):
 		g := &r.repeats[key[1]]
@@ -207,7 +220,7 @@ func (r *Rollup) load(key, value []byte) error {
 			return fmt.Errorf("row %q: %w", key, err)
 		}
 		f := func(i int) float64 { return math.Float64frombits(le.Uint64(value[4+8*i:])) }
-		r.looks[lookKey{be.Uint32(key[1:]), key[5], metric, key[6] == 1}] = Sequence{Looks: int(le.Uint32(value)), P: f(0), Interval: Interval{f(1), f(2)}}
+		r.looks[lookKey{be.Uint32(key[1:]), key[5], metric, key[6]&1 != 0, key[6]&2 != 0}] = Sequence{Looks: int(le.Uint32(value)), P: f(0), Interval: Interval{f(1), f(2)}}
 	default:
 		return fmt.Errorf("row %q with %d bytes is not known", key, len(value))
 	}

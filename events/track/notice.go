@@ -17,9 +17,6 @@ var (
 	ErrNoKeys     = errors.New("no keys to open the price with") // the price is rtb.UnreadablePrice then
 )
 
-// maxValue is the highest value of a conversion that is believed.
-const maxValue = 10_000_000 * rtb.Unit
-
 // read takes from the notice what is not in its token, and has it billed.
 // Macros that an exchange left as they are, or replaced by nothing or by AUDIT,
 // say nothing (OpenRTB 2.6, 4.4).
@@ -44,7 +41,7 @@ func (h *Handler) read(e *rtb.Event, args *fasthttp.Args) result {
 		}
 	case rtb.EventConversion:
 		if text := args.Peek("v"); len(text) > 0 {
-			if e.Value, err = rtb.ParseMoney(string(text)); err != nil || e.Value < 0 || e.Value > maxValue {
+			if e.Value, err = rtb.ParseMoney(string(text)); err != nil || e.Value < 0 || e.Value > rtb.MaxConversion {
 				return badValue
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	"bidwell/pacing"
 )
 
-// booking is the memory of a Book, reused.
+// booking is the memory that booking needs, reused.
 type booking struct {
 	visits []visit
 	value  []byte
@@ -62,13 +62,28 @@ func (a *Accounts) Book(ctx context.Context, position uint64, notices []pacing.N
 	return nil
 }
 
+// Seen sets Seen of notices as Book would that booked them now, and books
+// nothing.
+func (a *Accounts) Seen(ctx context.Context, notices []pacing.Notice) error {
+	if err := a.use(ctx); err != nil {
+		return err
+	}
+	defer a.using.RUnlock()
+	b := a.db.NewBatch() // which comes to nothing
+	defer b.Close()
+	if err := a.see(new(booking), b, notices); err != nil {
+		return fmt.Errorf("look up notices in %s: %w", a.dir, err)
+	}
+	return nil
+}
+
 func (a *Accounts) book(position uint64, notices []pacing.Notice) error {
 	defer a.draft.discard()
 	b := a.db.NewBatch()
 	defer b.Close()
 	now, err := a.forget(b, notices)
 	if err == nil {
-		err = a.see(b, notices)
+		err = a.see(&a.booking, b, notices)
 	}
 	if err != nil {
 		return err
@@ -122,8 +137,7 @@ func (a *Accounts) forget(b *engine.Batch, notices []pacing.Notice) (now time.Ti
 func hourOf(t time.Time) uint32 { return uint32(max(0, t.Unix()) / 3600) }
 
 // see sets Seen of all notices and writes what the bids have seen after them.
-func (a *Accounts) see(b *engine.Batch, notices []pacing.Notice) (err error) {
-	k := &a.booking
+func (a *Accounts) see(k *booking, b *engine.Batch, notices []pacing.Notice) (err error) {
 	k.visits = k.visits[:0]
 	for i := range notices {
 		v := visit{notice: i}
@@ -144,7 +158,7 @@ func (a *Accounts) see(b *engine.Batch, notices []pacing.Notice) (err error) {
 		for to = from + 1; to < len(k.visits) && k.visits[to].key == k.visits[from].key; {
 			to++
 		}
-		if err := a.seeBid(b, it, k.visits[from:to], notices); err != nil {
+		if err := k.seeBid(b, it, k.visits[from:to], notices); err != nil {
 			return err
 		}
 	}
@@ -152,7 +166,7 @@ func (a *Accounts) see(b *engine.Batch, notices []pacing.Notice) (err error) {
 }
 
 // seeBid is see for all visits to one bid.
-func (a *Accounts) seeBid(b *engine.Batch, it *engine.Iterator, visits []visit, notices []pacing.Notice) error {
+func (k *booking) seeBid(b *engine.Batch, it *engine.Iterator, visits []visit, notices []pacing.Notice) error {
 	key := visits[0].key[:]
 	young, searching := false, false // whether it belongs among all bids, and may have more among those clicked
 	for _, v := range visits {
@@ -179,7 +193,6 @@ func (a *Accounts) seeBid(b *engine.Batch, it *engine.Iterator, visits []visit, 
 	if seen == before {
 		return nil
 	}
-	k := &a.booking
 	k.value = binary.LittleEndian.AppendUint32(k.value[:0], uint32(seen))
 	if young {
 		err = b.Set(key, k.value, nil)

@@ -77,6 +77,24 @@ func (s *Store) ReadUsers(deadline time.Time, users []rtb.UserID, words []uint64
 	return words, ends, nil
 }
 
+// OptedOut appends to out, for each of users, whether they do not want to be
+// known.
+func (s *Store) OptedOut(users []rtb.UserID, out []bool) ([]bool, error) {
+	sc := s.scratch.Get().(*scratch)
+	defer s.scratch.Put(sc)
+	var err error
+	sc.words, sc.ends, err = s.ReadUsers(time.Time{}, users, sc.words[:0], sc.ends[:0])
+	if err != nil {
+		return out, err
+	}
+	start := 0
+	for _, end := range sc.ends {
+		out = append(out, sc.words[start]&headOptedOut != 0)
+		start = end
+	}
+	return out, nil
+}
+
 var withFilters = engine.IterOptions{UseL6Filters: true}
 
 func readUser(it *engine.Iterator, key []byte, tags []rtb.SegmentID, words []uint64) ([]uint64, error) {

@@ -21,6 +21,7 @@ import (
 type Accounts interface {
 	pacing.Accounts
 	Tallies(ctx context.Context) ([]pacing.Tally, error)
+	Seen(ctx context.Context, notices []pacing.Notice) error
 	Close() error
 }
 
@@ -195,6 +196,15 @@ func (h *history) apply(t *rapid.T, b logged) {
 	got := slices.Clone(b.notices)
 	for i := range got {
 		got[i].Seen, got[i].Late = 0, 99
+	}
+	if err := h.accounts.Seen(h.ctx, got); err != nil { // which books nothing
+		t.Fatal(err)
+	}
+	for i := range got {
+		if got[i].Seen != b.notices[i].Seen || got[i].Late != 99 {
+			t.Fatalf("position %d to come: notices[%d]: %+v, want Seen of %+v", b.position, i, got[i], b.notices[i])
+		}
+		got[i].Seen = 0
 	}
 	if err := h.accounts.Book(h.ctx, b.position, got); err != nil {
 		t.Fatal(err)
@@ -395,6 +405,7 @@ func testCancelledAccounts(t *testing.T, open func() (Accounts, error)) {
 	cancel()
 	calls := map[string]error{}
 	calls["Book"] = a.Book(ctx, 1, nil)
+	calls["Seen"] = a.Seen(ctx, nil)
 	_, calls["Position"] = a.Position(ctx)
 	_, calls["Lease"] = a.Lease(ctx, 1, Now, nil)
 	_, calls["Statements"] = a.Statements(ctx, Now)

@@ -20,6 +20,7 @@ type Profiles interface {
 	audience.Profiles
 	Profile(now, deadline time.Time, users []rtb.UserID, p *rtb.Profile) error
 	SetOptOut(ctx context.Context, user rtb.UserID, out bool) error
+	OptedOut(users []rtb.UserID, out []bool) ([]bool, error)
 	EraseUser(ctx context.Context, user rtb.UserID, keepOptOut bool) error
 	DropSegment(ctx context.Context, segment rtb.SegmentID) error
 }
@@ -185,6 +186,10 @@ func testMerge(t *testing.T, p Profiles) {
 	var profile rtb.Profile
 	if err := p.Profile(Now, time.Time{}, []rtb.UserID{User(0), User(7)}, &profile); err != nil || !profile.OptedOut {
 		t.Errorf("one id has opted out, but the person has not: %+v, %v", profile, err)
+	}
+	want := []bool{true, false, false, false, true}
+	if got, err := p.OptedOut([]rtb.UserID{User(0), User(9), User(1), User(7)}, []bool{true}); err != nil || !slices.Equal(got, want) {
+		t.Errorf("opted out %v, %v; want %v", got, err, want)
 	}
 }
 

@@ -60,6 +60,15 @@ var headings = map[string]Kind{
 	"id": Auto, "identifier": Auto,
 }
 
+// headed is the kind of the identifiers below a heading in lower case. Those of
+// no kind that the heading tells are of the other one.
+func headed(name string, other Kind) (kind Kind, known bool) {
+	if kind, known = headings[name]; kind == Auto {
+		kind = other
+	}
+	return kind, known
+}
+
 // Reasons why an identifier is refused. They never contain the identifier.
 const (
 	badEmail     = "not an e-mail address"

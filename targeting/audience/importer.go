@@ -23,33 +23,14 @@ type Upload struct {
 	Columns map[string]Kind
 }
 
-// Result counts what became of the identifiers of a list. Read is the sum of
-// Invalid and those that [Outcome] counts once each.
+// Result counts what became of the identifiers of a list, of which a line of
+// CSV may have several. Read is the sum of Invalid and those that [Outcome]
+// counts once each.
 type Result struct {
-	Read    int // identifiers read; a line of CSV may have several
-	Invalid int
-	Errors  []LineError // the first hundred invalid ones
-	Size    int64       // members of the segment afterwards
+	Count
+	Size int64 // members of the segment afterwards
 	Outcome
 }
-
-// LineError says why an identifier on a line was refused, without repeating
-// it.
-type LineError struct {
-	Line   int
-	Reason string
-}
-
-func (e LineError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
-
-const maxLineErrors = 100
-
-// Errors of a list as a whole. Nothing has changed then.
-var (
-	ErrTooManyIDs = errors.New("the list has too many identifiers")
-	ErrNoIDs      = errors.New("the list has no usable identifier")
-	ErrUnreadable = errors.New("the list cannot be read") // no text, damaged gzip, cut off, or too large
-)
 
 // Importer loads lists of users into segments. It is safe for use by several
 // goroutines.
@@ -88,7 +69,7 @@ func (im *Importer) Import(ctx context.Context, now time.Time, up Upload, r io.R
 	if up.TTL > 0 {
 		change.Until = now.Add(up.TTL)
 	}
-	list := &list{ctx: ctx, up: &up, result: &result, progress: progress, maxIDs: im.maxIDs}
+	list := &list{up: &up, reading: reading{ctx: ctx, Count: &result.Count, progress: progress, most: im.maxIDs, tooMany: ErrTooManyIDs}}
 	list.hasher.salt = im.salt
 	users := func(yield func(rtb.UserID, error) bool) {
 		if err := list.read(r, im.maxBytes, yield); err != nil {
@@ -134,12 +115,8 @@ func (up *Upload) validate() error {
 
 // list is one list while it is read.
 type list struct {
-	ctx      context.Context
-	up       *Upload
-	result   *Result
-	progress func(read int)
-	maxIDs   int
-
+	reading
+	up      *Upload
 	hasher  hasher
 	comma   byte
 	columns []int  // positions of the fields that hold identifiers
@@ -154,40 +131,16 @@ var errStopped = errors.New("stopped by the store")
 // read yields the users of a list. It returns what is wrong with the list as a
 // whole.
 func (l *list) read(r io.Reader, maxBytes int64, yield func(rtb.UserID, error) bool) error {
-	in, err := newLines(r, maxBytes)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnreadable, err)
-	}
-	first := true
-	for {
-		line, err := in.next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnreadable, err)
-		}
-		if in.long {
-			err = l.refuse(in.number, "longer than 4096 bytes")
-		} else if len(bytes.TrimSpace(line)) == 0 {
-			continue
-		} else if first {
-			first = false
-			err = l.readFirst(in.number, line, yield)
-		} else {
-			err = l.readLine(in.number, line, yield)
-		}
-		if errors.Is(err, errStopped) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if !l.valid {
+	err := l.lines(r, maxBytes,
+		func(number int, line []byte) error { return l.readFirst(number, line, yield) },
+		func(number int, line []byte) error { return l.readLine(number, line, yield) })
+	switch {
+	case errors.Is(err, errStopped):
+		return nil
+	case err == nil && !l.valid:
 		return ErrNoIDs
 	}
-	return nil
+	return err
 }
 
 // readFirst finds out whether the list is a CSV: its first line has a known
@@ -198,7 +151,7 @@ func (l *list) readFirst(number int, line []byte, yield func(rtb.UserID, error) 
 	fields, ok := split(nil, heading, l.comma)
 	for i, field := range fields {
 		name := strings.ToLower(string(bytes.TrimSpace(field)))
-		kind, known := l.column(name)
+		kind, known := l.up.column(name)
 		if ok && known {
 			l.columns = append(l.columns, i)
 			l.kinds = append(l.kinds, kind)
@@ -217,17 +170,13 @@ func (l *list) readFirst(number int, line []byte, yield func(rtb.UserID, error) 
 }
 
 // column is the kind of the column that has this heading in lower case.
-func (l *list) column(name string) (Kind, bool) {
-	for heading, kind := range l.up.Columns {
+func (up *Upload) column(name string) (Kind, bool) {
+	for heading, kind := range up.Columns {
 		if strings.ToLower(heading) == name {
 			return kind, true
 		}
 	}
-	kind, known := headings[name]
-	if kind == Auto {
-		kind = l.up.Kind
-	}
-	return kind, known
+	return headed(name, up.Kind)
 }
 
 func (l *list) readLine(number int, line []byte, yield func(rtb.UserID, error) bool) error {
@@ -259,32 +208,6 @@ func (l *list) readLine(number int, line []byte, yield func(rtb.UserID, error) b
 	}
 	if !found {
 		return l.refuse(number, noIdentifier)
-	}
-	return nil
-}
-
-func (l *list) refuse(number int, reason string) error {
-	l.result.Invalid++
-	if len(l.result.Errors) < maxLineErrors {
-		l.result.Errors = append(l.result.Errors, LineError{number, reason})
-	}
-	return l.count(number)
-}
-
-// count counts one more identifier and now and then looks up.
-func (l *list) count(number int) error {
-	l.result.Read++
-	if l.result.Read > l.maxIDs {
-		return fmt.Errorf("line %d: %w", number, ErrTooManyIDs)
-	}
-	if l.result.Read%8192 != 0 {
-		return nil
-	}
-	if l.progress != nil {
-		l.progress(l.result.Read)
-	}
-	if err := l.ctx.Err(); err != nil {
-		return fmt.Errorf("line %d: %w", number, err)
 	}
 	return nil
 }

@@ -68,6 +68,9 @@ func (r *Recorder) Apply(position uint64, batch []rtb.Event) error {
 	now := time.Unix(0, 0)
 	for i := range batch {
 		e := &batch[i]
+		if e.Uploaded() {
+			continue // its time is that of its advertiser
+		}
 		seen := e.Time
 		if e.Made.After(seen) {
 			seen = e.Made // the clock was set back meanwhile

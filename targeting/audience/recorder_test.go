@@ -44,6 +44,7 @@ func TestRecorder(t *testing.T) {
 		event(4, 1, true, rtb.UserID{}, time.Second), // nobody knows whose
 		event(5, 2, true, user, -time.Minute),        // the clock was set back
 		event(6, 1<<20, true, user, 2*time.Hour),     // for about ever
+		{Bid: rtb.BidID{7}, Type: rtb.EventConversion, Advertiser: 3, User: user, Time: made.Add(3 * time.Hour)}, // uploaded, and not yet
 	}
 	if err := r.Apply(17, batch); err != nil {
 		t.Fatal(err)
