@@ -35,7 +35,8 @@ type Snapshots interface {
 	ChangeModels(ctx context.Context, change func(all Versions) (Change, error)) error
 
 	// PutPublication keeps what was published in place of what was before, or, if
-	// body is nil, keeps that and changes asOf alone.
+	// body is nil, keeps that and changes asOf alone. A zero asOf leaves the one
+	// that is there.
 	PutPublication(ctx context.Context, body []byte, asOf time.Time) error
 	// Publication is what was published last. The revision grows with every body
 	// and is 0 while there was none. The body is nil if it is still the one of the

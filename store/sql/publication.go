@@ -7,7 +7,8 @@ import (
 )
 
 // PutPublication keeps what a trainer has published in place of what was there
-// before, or, if body is nil, keeps that and changes asOf alone.
+// before, or, if body is nil, keeps that and changes asOf alone. A zero asOf
+// leaves the one that is there.
 func (s *Store) PutPublication(ctx context.Context, body []byte, asOf time.Time) error {
 	err := s.Update(ctx, func(ctx context.Context) error {
 		tx, _ := s.running(ctx)
@@ -15,10 +16,11 @@ func (s *Store) PutPublication(ctx context.Context, body []byte, asOf time.Time)
 		if !asOf.IsZero() {
 			nanos = asOf.UnixNano()
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE publication SET as_of = ?, revision = revision + ?", nanos, min(len(body), 1)); err != nil || len(body) == 0 {
+		_, err := tx.ExecContext(ctx, "UPDATE publication SET as_of = coalesce(nullif(?, 0), as_of), revision = revision + ?", nanos, min(len(body), 1))
+		if err != nil || len(body) == 0 {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO publication_body (only_row, body) VALUES (1, ?)
+		_, err = tx.ExecContext(ctx, `INSERT INTO publication_body (only_row, body) VALUES (1, ?)
 			ON CONFLICT (only_row) DO UPDATE SET body = excluded.body`, body)
 		return err
 	})

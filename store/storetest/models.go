@@ -277,9 +277,9 @@ func testPublication(t *testing.T, s models.Snapshots) {
 		t.Errorf("revision %d of a time alone, want %d", r, first)
 	}
 	put([]byte("second"), time.Time{})
-	second := want(first, "second", first+1, time.Time{})
-	want(second, "", second, time.Time{})
-	want(second+7, "second", second, time.Time{}) // one who has read another store
+	second := want(first, "second", first+1, Now.Add(time.Minute))
+	want(second, "", second, Now.Add(time.Minute))
+	want(second+7, "second", second, Now.Add(time.Minute)) // one who has read another store
 	if _, now := modelVersions(t, s, 0); now != versions {
 		t.Errorf("revision of the versions is %d, was %d", now, versions)
 	}
