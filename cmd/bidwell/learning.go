@@ -126,7 +126,7 @@ func (l *learning) open(ctx context.Context, cfg *config, log *nats.Store, regis
 	if !l.publishes {
 		return nil
 	}
-	l.unpublished = l.told != (models.LearnerStats{})
+	l.unpublished = true // since the start
 	return l.holdBack(ctx)
 }
 

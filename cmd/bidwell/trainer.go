@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -36,8 +35,8 @@ func openTrainer(ctx context.Context, cfg config) (_ *trainer, err error) {
 			t.close()
 		}
 	}()
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+	if !used(cfg.Data) { // else it would teach nobody, and nobody would know
+		return nil, fmt.Errorf("data: no bidder has kept its books in %s yet: a trainer works in the data folder of its bidder, on the same machine", cfg.Data)
 	}
 	lock, err := lockLearning(cfg.Data) // before anything waits for the log
 	if err != nil {

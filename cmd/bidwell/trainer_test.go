@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -169,7 +170,14 @@ func TestATrainerTeachesTheBidder(t *testing.T) {
 	}
 	_, err := command(t, "serve", "--data", p.data, "--bid.listen", freeAddress(t), "--admin.listen", freeAddress(t), "--cache-mb", "4")
 	wantError(t, err, "another bidwell learns in the data folder")
-	if err := stop(); err != nil {
+
+	// A restart of the bidder does not matter to the trainer.
+	p = serve(t, "--data", p.data, "--learn.on=false", "--log.listen", log)
+	p.awaitExplained(`"outcome":"bid"`)
+	eventually(t, patience, "the trainer has found the bidder again", func() bool {
+		return p.metric(p.admin, "bidwell_learned_age_seconds") < soon.Seconds()
+	})
+	if err := errors.Join(stop(), p.stop()); err != nil {
 		t.Fatal(err)
 	}
 	p = serve(t, "--data", p.data, "--log.listen", log)
@@ -242,6 +250,34 @@ func TestATrainerIsKilled(t *testing.T) {
 		status, _ := p.get("http://" + admin + "/readyz")
 		return status == http.StatusOK
 	}
+	// What bidders have never goes back.
+	store, err := sql.Open(t.Context(), "sqlite:"+filepath.Join(p.data, "models.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	var seen struct {
+		position, revision uint64
+		publications       int
+	}
+	look := func() {
+		body, revision, _, err := store.Publication(t.Context(), seen.revision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body == nil {
+			return
+		}
+		p, err := models.ParsePublication(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Position < seen.position {
+			t.Errorf("publication %d is of position %d, after one of %d", revision, p.Position, seen.position)
+		}
+		seen.position, seen.revision = p.Position, revision
+		seen.publications++
+	}
 	const kills, each = 4, 10
 	shown := 0
 	for kill := range kills {
@@ -251,13 +287,16 @@ func TestATrainerIsKilled(t *testing.T) {
 			shown++
 		}
 		if kill > 0 { // else in the middle of its start
-			eventually(t, patience, "ready", ready)
+			eventually(t, patience, "ready", func() bool { look(); return ready() })
 		}
 		cmd.Process.Kill()
 		cmd.Wait()
 	}
 	cmd := start()
-	eventually(t, patience, "ready", ready)
+	eventually(t, patience, "ready", func() bool { look(); return ready() })
+	if seen.publications < kills {
+		t.Errorf("%d publications", seen.publications)
+	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +334,7 @@ func TestRolesRefuseSettings(t *testing.T) {
 		"log without port":  {[]string{"--log.listen", "127.0.0.1"}, []string{"log.listen: "}},
 		"any port":          {[]string{"--log.listen", "127.0.0.1:0", "--bid.listen", freeAddress(t)}, []string{"listen: ", "127.0.0.1:4222"}},
 		"two logs":          {[]string{"--log.listen", "127.0.0.1:4222", "--log.url", "nats://127.0.0.1:1"}, []string{"log.listen: the log is that of log.url"}},
-		"nobody there":      {[]string{"--role", "train", "--log.url", "nats://" + freeAddress(t)}, []string{"open log of events in NATS"}},
+		"nobody there":      {[]string{"--role", "train", "--log.url", "nats://127.0.0.1:1"}, []string{"data: no bidder has kept its books in " + data}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := command(t, append([]string{"serve", "--data", data, "--admin.listen", freeAddress(t)}, c.args...)...)
@@ -304,4 +343,73 @@ func TestRolesRefuseSettings(t *testing.T) {
 	}
 	_, err := command(t, "demo", "--role", "train", "--log.url", "nats://127.0.0.1:1")
 	wantError(t, err, "role: the demo is one process")
+}
+
+// A trainer that has lost something publishes nothing before it has learned all
+// again that bidders know; and what bidders have not got is published again.
+func TestATrainerHoldsBack(t *testing.T) {
+	store, err := sql.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "models.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := models.NewRegistry(models.DefaultRegistry(), store, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := registry.Open(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	base, err := registry.Base(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := models.DefaultLearner()
+	cfg.Bits = 18
+	l := &learning{models: registry, now: time.Now, publishes: true, unpublished: true, held: 100}
+	if l.learner, err = models.NewLearner(cfg, base); err != nil {
+		t.Fatal(err)
+	}
+	if l.learner.Shader, err = models.NewShader(models.DefaultShaderConfig()); err != nil {
+		t.Fatal(err)
+	}
+	l.learner.Creatives = models.NewCreatives()
+	published := func() uint64 {
+		t.Helper()
+		p, err := registry.Published(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	for _, step := range []struct{ learned, published uint64 }{{0, 0}, {99, 0}, {100, 100}, {120, 100}} { // nothing happened at 120
+		if err := l.learner.Apply(step.learned, nil); err != nil {
+			t.Fatal(err)
+		}
+		l.handOver(t.Context())
+		if got := published(); got != step.published {
+			t.Errorf("at position %d what is published is of %d, want %d", step.learned, got, step.published)
+		}
+	}
+	if err := l.ready(); err == nil {
+		t.Error("ready, though nobody knows up to when all is learned")
+	}
+	now := time.Now()
+	l.learned.Store(now.UnixNano())
+	l.handOver(t.Context())
+	if _, _, asOf, err := store.Publication(t.Context(), 1); err != nil || !asOf.Equal(now) || l.ready() != nil {
+		t.Errorf("bidders know all until %v, %v, want %v; ready: %v", asOf, err, now, l.ready())
+	}
+	old := now.Add(-2 * maxBehind)
+	l.confirmed.Store(old.UnixNano())
+	if err := l.ready(); err == nil {
+		t.Error("ready, though what bidders have is old")
+	}
+	if err := store.Close(); err != nil { // as when the disk is full
+		t.Fatal(err)
+	}
+	l.unpublished = true
+	l.handOver(t.Context())
+	if !l.unpublished || !l.confirmedUntil().Equal(old) {
+		t.Error("what could not be written counts as published")
+	}
 }
