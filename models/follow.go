@@ -189,7 +189,8 @@ func (r *Registry) serveLearned(m *Model) {
 }
 
 // follow has bids shaded by what next knows, which was read and not published.
-// Of what both know nearly alike the tables stay, as in [Shader.Publish].
+// Of what both know nearly alike the tables stay, as in [Shader.Publish], unless
+// next has begun anew.
 func (s *Shader) follow(next *Shader) {
 	for _, c := range [...]struct {
 		now, next map[curveKey]*curve
@@ -197,7 +198,7 @@ func (s *Shader) follow(next *Shader) {
 	}{{s.curves, next.curves, s.cfg.HalfLife}, {s.drifts, next.drifts, s.cfg.DriftLife}} {
 		by := math.Exp2(-next.since.Sub(s.since).Hours() / c.life.Hours()) // makes weights those of next
 		for key, curve := range c.next {
-			if old := c.now[key]; old != nil && old.rates != nil {
+			if old := c.now[key]; old != nil && old.rates != nil && by <= 1 {
 				curve.rates = old.rates
 				curve.fresh = old.fresh*by + math.Abs(curve.weight()-old.weight()*by)
 			}

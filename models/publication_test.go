@@ -160,7 +160,7 @@ func FuzzParsePublication(f *testing.F) {
 func TestShadersFollow(t *testing.T) {
 	teacher, follower := newShader(t, nil), newShader(t, nil)
 	r := rand.New(rand.NewPCG(3, 4))
-	at := shadeStart
+	at, dearer := shadeStart, rtb.Money(1)
 	apart := func() (most float64) {
 		for range 200 {
 			where := ShadeContext{Exchange: rtb.ExchangeID(1 + r.IntN(2)), Floor: FloorBucket([]rtb.Money{0, rtb.FromCPM(0.5)}[r.IntN(2)])}
@@ -173,7 +173,7 @@ func TestShadersFollow(t *testing.T) {
 		for range n {
 			x, floor := 1+r.IntN(2), []rtb.Money{0, rtb.FromCPM(0.5)}[r.IntN(2)]
 			o := Outcome{At: ShadeContext{Exchange: rtb.ExchangeID(x), Floor: FloorBucket(floor)}, Worth: rtb.FromCPM(3), Bid: rtb.FromCPM(1.5), Kind: Shaded, Time: at}
-			o.MinToWin = sale(r, x, floor)
+			o.MinToWin = dearer * sale(r, x, floor)
 			if o.Won = o.Bid >= o.MinToWin; o.Won {
 				o.Paid = o.Bid
 			}
@@ -210,6 +210,13 @@ func TestShadersFollow(t *testing.T) {
 		if before.leaves[key] != l {
 			t.Errorf("the table of curve %x is made anew, of what has not changed", uint32(key))
 		}
+	}
+	take()
+	teacher, at, dearer = newShader(t, nil), shadeStart.AddDate(-16, 0, 0), 3 // one that begins anew in another market
+	learn(3000)
+	take()
+	if most := apart(); most > 0.08 {
+		t.Errorf("after it began anew the win rates are %.3f apart", most)
 	}
 	teacher = newShader(t, nil) // one that has lost everything
 	take()
