@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ func showAge(until func() time.Time) { learnedUntil.Store(&until) }
 func (l *learning) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	caughtUp := sync.OnceFunc(func() { close(l.caughtUp) })
 	for wait := false; ; wait = true {
 		if wait {
 			select {
@@ -52,6 +54,7 @@ func (l *learning) watch(ctx context.Context) {
 			}
 		}
 		l.learned.Store(asked.UnixNano())
+		caughtUp()
 	}
 }
 

@@ -47,9 +47,10 @@ type learning struct {
 	saved   uint64              // position that is in the file
 	refit   time.Time           // when the corrections are fitted anew, in the time of the log
 
-	unpublished bool         // what is known; for the one who publishes
-	learned     atomic.Int64 // up to when all that happened is learned, in nanoseconds; zero for never
-	confirmed   atomic.Int64 // up to when bidders know that they have it
+	unpublished bool          // what is known; for the one who publishes
+	caughtUp    chan struct{} // closed once all is learned that happened before the start
+	learned     atomic.Int64  // up to when all that happened is learned, in nanoseconds; zero for never
+	confirmed   atomic.Int64  // up to when bidders know that they have it
 }
 
 // publishEvery is how often bidders that are other processes get what was
@@ -83,6 +84,7 @@ func (s *server) learnOrFollow(ctx context.Context) error {
 // with.
 func (l *learning) open(ctx context.Context, cfg *config, log *nats.Store, registry *models.Registry, known *exchanges, now func() time.Time) error {
 	l.log, l.models, l.now, l.path = log, registry, now, filepath.Join(cfg.Data, "learner")
+	l.caughtUp = make(chan struct{})
 	set := models.DefaultLearner()
 	set.Bits, set.ClickWait, set.Keep = cfg.Learn.Bits, cfg.Learn.ClickWait, cfg.Learn.Keep
 	state, err := os.ReadFile(l.path)
@@ -203,11 +205,13 @@ func (l *learning) position() uint64 {
 // learned again from the log.
 const saveEvery = time.Minute
 
-// publish hands over what is new, and saves now and then.
+// publish hands over what is new, at first as soon as that is all, and saves now
+// and then.
 func (l *learning) publish(ctx context.Context) {
 	tick, save := time.NewTicker(l.every), time.NewTicker(saveEvery)
 	defer tick.Stop()
 	defer save.Stop()
+	caughtUp := l.caughtUp
 	for {
 		select {
 		case <-ctx.Done():
@@ -217,6 +221,8 @@ func (l *learning) publish(ctx context.Context) {
 				slog.Error("what was learned is not saved", "cause", err)
 			}
 			continue
+		case <-caughtUp:
+			caughtUp = nil
 		case <-tick.C:
 		}
 		l.handOver(ctx)
