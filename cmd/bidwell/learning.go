@@ -48,6 +48,7 @@ type learning struct {
 	refit   time.Time           // when the corrections are fitted anew, in the time of the log
 
 	unpublished bool          // what is known; for the one who publishes
+	trouble     string        // why, when it failed; likewise
 	caughtUp    chan struct{} // closed once all is learned that happened before the start
 	learned     atomic.Int64  // up to when all that happened is learned, in nanoseconds; zero for never
 	confirmed   atomic.Int64  // up to when bidders know that they have it
@@ -252,9 +253,15 @@ func (l *learning) handOver(ctx context.Context) {
 	case learned > l.confirmed.Load():
 		err = l.models.Confirm(ctx, until)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		l.confirmed.Store(learned)
-	} else if ctx.Err() == nil {
+		if l.trouble != "" {
+			l.trouble = ""
+			slog.Info("what is learned reaches the bidders again")
+		}
+	case ctx.Err() == nil && err.Error() != l.trouble:
+		l.trouble = err.Error()
 		slog.Error("what was learned does not reach the bidders", "cause", err)
 	}
 }
