@@ -614,3 +614,30 @@ func TestOpenAPIIsCommitted(t *testing.T) {
 		t.Error("not OpenAPI 3.1")
 	}
 }
+
+func TestWatch(t *testing.T) {
+	cfg := admin.DefaultConfig()
+	cfg.Listen = "0.0.0.0:8081"
+	if _, err := admin.NewWatch(cfg, nil); err == nil {
+		t.Error("NewWatch listens for all the world")
+	}
+	cfg.Listen = "127.0.0.1:0"
+	ready := errors.New("not yet")
+	server, err := admin.NewWatch(cfg, func() error { return ready })
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(path string) int {
+		w := httptest.NewRecorder()
+		server.Handler().ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1"+path, nil))
+		return w.Code
+	}
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/metrics": 200, "/debug/pprof/": 200, "/": 404, "/v1/models": 404} {
+		if got := get(path); got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+	if ready = nil; get("/readyz") != 200 {
+		t.Error("ready, and /readyz says otherwise")
+	}
+}

@@ -293,6 +293,27 @@ func (m *Monitor) Part(version uint32) {
 	}
 }
 
+// all are the windows of all versions.
+func (m *Monitor) all() map[uint32]Window {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	windows := make(map[uint32]Window, len(m.windows))
+	for number, w := range m.windows {
+		windows[number] = *w
+	}
+	return windows
+}
+
+// replace has the monitor know what another does, and nothing else.
+func (m *Monitor) replace(windows map[uint32]Window) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.windows)
+	for number, w := range windows {
+		m.windows[number] = &w
+	}
+}
+
 // Retain forgets the versions that are not kept.
 func (m *Monitor) Retain(kept Versions) {
 	m.mu.Lock()

@@ -33,6 +33,15 @@ type Snapshots interface {
 	// ChangeModels makes of all versions what change returns, together or, when
 	// change fails, not at all.
 	ChangeModels(ctx context.Context, change func(all Versions) (Change, error)) error
+
+	// PutPublication keeps what was published in place of what was before, or, if
+	// body is nil, keeps that and changes asOf alone. A zero asOf leaves the one
+	// that is there.
+	PutPublication(ctx context.Context, body []byte, asOf time.Time) error
+	// Publication is what was published last. The revision grows with every body
+	// and is 0 while there was none. The body is nil if it is still the one of the
+	// revision that the caller has.
+	Publication(ctx context.Context, have uint64) (body []byte, revision uint64, asOf time.Time, err error)
 }
 
 // RegistryConfig sets how a [Registry] follows the store.
@@ -73,6 +82,8 @@ type Registry struct {
 	compared []*Model          // the shadows
 	named    []uint32          // those that arms of experiments predict with, see Name
 	served   bool              // the predictor has what the store says, not only a model to begin with
+
+	following following
 
 	accused uint32 // the live version that was complained of last; for Judge alone
 }
@@ -229,16 +240,13 @@ func (r *Registry) Save(ctx context.Context, v Version, body []byte) (saved Vers
 // name in this process at once.
 func (r *Registry) Learn(ctx context.Context, m *Model, metrics Metrics) error {
 	r.mu.Lock()
-	all, live := r.all, r.all.Live()
-	last := all.last(func(v *Version) bool { return v.Origin == FromLearner })
-	if live != nil && !live.Pinned && (last == nil || live.Number == last.Number) && r.broken[live.Number] == nil {
+	all := r.all
+	if as := r.learned(); as != nil {
 		fresh := *m
-		fresh.Version = live.Number
-		r.loaded[live.Number] = &fresh
-		canary, share := r.predictor.Canary()
-		r.predictor.Serve(&fresh, canary, share)
-		modelSwaps.Inc()
+		fresh.Version = as.Number
+		r.serveLearned(&fresh)
 	}
+	last := all.last(func(v *Version) bool { return v.Origin == FromLearner })
 	now := r.now()
 	r.mu.Unlock()
 	if last == nil && !r.fit(all, &metrics) || last != nil && now.Sub(last.Created) < r.cfg.Save {

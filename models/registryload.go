@@ -23,7 +23,12 @@ func (r *Registry) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		err := errors.Join(r.Refresh(ctx), r.Judge(ctx))
+		err := r.Refresh(ctx)
+		if r.following.shader != nil {
+			err = errors.Join(err, r.follow(ctx)) // versions are judged where they are learned
+		} else {
+			err = errors.Join(err, r.Judge(ctx))
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

@@ -112,15 +112,21 @@ func appendNanos(b []byte, t time.Time) []byte {
 // RestoreShader returns a Shader that knows what another has appended. It
 // refuses what is cut off, damaged or of another version.
 func RestoreShader(cfg ShaderConfig, b []byte) (*Shader, error) {
-	s, err := NewShader(cfg)
+	s, err := readShader(cfg, b)
 	if err != nil {
-		return nil, err
-	}
-	if err := s.parse(b); err != nil {
 		return nil, fmt.Errorf("restore shader: %w", err)
 	}
 	s.Publish()
 	return s, nil
+}
+
+// readShader is RestoreShader without the tables that bids read.
+func readShader(cfg ShaderConfig, b []byte) (*Shader, error) {
+	s, err := NewShader(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.parse(b)
 }
 
 func (s *Shader) parse(b []byte) error {

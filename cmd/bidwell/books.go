@@ -53,7 +53,7 @@ func (s *server) openBooks(ctx context.Context) (err error) {
 	b.caughtUp, b.recorded = make(chan struct{}), make(chan struct{})
 	cfg := nats.DefaultConfig()
 	cfg.URL, cfg.Dir, cfg.MaxAge = s.cfg.Log.URL, filepath.Join(s.cfg.Data, "log"), s.cfg.Log.Keep
-	cfg.Replicas = s.cfg.Log.Replicas
+	cfg.Replicas, cfg.Listen = s.cfg.Log.Replicas, s.cfg.Log.Listen
 	if b.log, err = nats.Open(ctx, cfg); err != nil {
 		return err
 	}

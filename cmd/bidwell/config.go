@@ -30,6 +30,7 @@ import (
 // the YAML file, BIDWELL_BID_MAX_WAIT in the environment and --bid.max-wait on
 // the command line, in rising order.
 type config struct {
+	Role      string // of this process: roleAll or roleTrain
 	Data      string
 	PublicURL string
 	Admin     string
@@ -59,6 +60,7 @@ type config struct {
 	}
 	Log struct {
 		URL      string        // of a NATS server or cluster; empty: in this process
+		Listen   string        // where the server in this process lets a trainer in; empty: nowhere
 		Replicas int           // of a cluster
 		Keep     time.Duration // how long notices are kept
 	}
@@ -76,6 +78,7 @@ var defaultRates = map[string]float64{
 func addConfigFlags(flags *pflag.FlagSet) {
 	d := bidder.DefaultConfig()
 	flags.String("config", "", "YAML file with any of the settings below")
+	flags.String("role", roleAll, "what this process does: all, or train: learn for a bidder that is another process on the same data")
 	flags.String("data", "./data", "folder for everything that is kept")
 	flags.String("public-url", "http://localhost:8080", "address under which exchanges and browsers reach the public listener; secure impressions need https")
 	flags.String("admin.listen", "127.0.0.1:8081", "address of the admin API; loopback only while there are no accounts")
@@ -88,7 +91,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.StringToString("rates", nil, "worth of one unit of other currencies in the account's, such as EUR=1.08; replaces the built-in table")
 	flags.String("model", "", "model file made by \"bidwell model train\": goes live unless it is among the models already; empty: what was live before, at first the starter model")
 	learn := models.DefaultLearner()
-	flags.Bool("learn.on", true, "learn from what happens and bid by it")
+	flags.Bool("learn.on", true, "learn from what happens and bid by it; false: bid by what a process with --role=train learns")
 	flags.Duration("learn.every", time.Second, "how often bidders get what was learned since")
 	flags.Int("learn.bits", learn.Bits, "size of the tables of weights: 2^bits entries, 18 to 24")
 	flags.Int("learn.pairs", learn.PairBits, "size of the table of what pairs of features add: 2^pairs entries, 10 to 22; 0: none")
@@ -100,6 +103,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.Duration("pacing.lease", pacing.LeaseRenewal, "how long budgets are leased before the lease is renewed")
 	flags.Duration("pacing.silence", pacing.SilenceTimeout, "stop a line item whose bids should have won when no notice of it came for so long")
 	flags.String("log.url", "", "NATS server or cluster with JetStream for the log of notices; empty: inside this process")
+	flags.String("log.listen", "", "address such as 127.0.0.1:4222 where the log inside this process lets a process with --role=train read; empty: nowhere")
 	flags.Int("log.replicas", l.Replicas, "servers of a cluster that keep the log")
 	flags.Duration("log.keep", l.MaxAge, "how long notices are kept")
 	flags.Float64("log.samples", 0.01, "part of the bids that is kept as samples, 0 to 1")
@@ -195,6 +199,7 @@ func refuseUnknown(k *koanf.Koanf, flags *pflag.FlagSet) error {
 // wrong are known to be of another type; what they are read as does not count.
 func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	cfg := config{
+		Role:      k.String("role"),
 		Data:      k.String("data"),
 		PublicURL: strings.TrimRight(k.String("public-url"), "/"),
 		Admin:     k.String("admin.listen"),
@@ -218,7 +223,9 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 			Explore:      k.Float64("bid.explore"),
 		},
 	}
+	cfg.Log.URL, cfg.Log.Listen = k.String("log.url"), k.String("log.listen")
 	var errs []error
+	errs = append(errs, cfg.checkRole(k.String("simulated-time") != ""))
 	if cfg.Data == "" {
 		errs = append(errs, errors.New("data: no folder"))
 	}
@@ -248,7 +255,7 @@ func readConfig(k *koanf.Koanf, wrong error) (config, error) {
 	cfg.Learn.Pairs = k.Int("learn.pairs")
 	cfg.Learn.ClickWait, cfg.Learn.Keep = k.Duration("learn.click-wait"), k.Float64("learn.keep")
 	errs = append(errs, cfg.checkLearning())
-	cfg.Log.URL, cfg.Log.Replicas, cfg.Log.Keep = k.String("log.url"), k.Int("log.replicas"), k.Duration("log.keep")
+	cfg.Log.Replicas, cfg.Log.Keep = k.Int("log.replicas"), k.Duration("log.keep")
 	cfg.Bid.HoldTimeout, cfg.Bid.SampleShare = cfg.Pacing.Hold, k.Float64("log.samples")
 	for _, d := range []struct {
 		name        string

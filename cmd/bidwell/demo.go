@@ -78,6 +78,9 @@ demo keeps everything in that folder.`,
 
 func runDemo(ctx context.Context, cfg config, demo demoConfig, stdout, stderr io.Writer) error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if cfg.Role != roleAll {
+		return fmt.Errorf("settings:\nrole: the demo is one process that does all, not %q", cfg.Role)
+	}
 	exchange := demo.exchange(cfg, stdout)
 	if err := exchange.Validate(); err != nil {
 		return fmt.Errorf("settings:\n%w", err)

@@ -9,21 +9,37 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"bidwell/admin"
 	"bidwell/bidder/exchange"
 	"bidwell/rtb"
+	"bidwell/store/sql"
 )
+
+// exchanges are the profiles of the exchanges, built in and changed by documents.
+type exchanges struct {
+	documents *sql.Store
+	publicURL string
+	directory atomic.Pointer[exchange.Directory]
+	leftOut   atomic.Pointer[[]admin.Problem] // those that do not serve
+}
+
+// silent reports whether an exchange tells of no losses.
+func (s *exchanges) silent(id rtb.ExchangeID) bool {
+	ex := s.directory.Load().ByID(id)
+	return ex != nil && !ex.Form.LURL
+}
 
 // refreshExchanges reads the documents that change or add exchange profiles. One
 // that cannot serve, such as for the number of an older one, is left out: it
 // must neither hold up the changes of the others nor a start.
-func (s *server) refreshExchanges(ctx context.Context) error {
+func (s *exchanges) refreshExchanges(ctx context.Context) error {
 	documents, _, err := admin.ExchangeDocuments(ctx, s.documents)
 	if err != nil {
 		return fmt.Errorf("read exchange profiles: %w", err)
 	}
-	directory, err := exchange.NewDirectory(exchange.Builtin(), s.cfg.PublicURL)
+	directory, err := exchange.NewDirectory(exchange.Builtin(), s.publicURL)
 	if err != nil {
 		return err
 	}
@@ -34,7 +50,7 @@ func (s *server) refreshExchanges(ctx context.Context) error {
 		p, err := exchangeProfile(d.Name, d.Number, d.Profile)
 		if err == nil {
 			var next *exchange.Directory
-			if next, err = exchange.NewDirectory(exchange.Merge(append(profiles, p)), s.cfg.PublicURL); err == nil {
+			if next, err = exchange.NewDirectory(exchange.Merge(append(profiles, p)), s.publicURL); err == nil {
 				directory, profiles = next, append(profiles, p)
 			}
 		}
@@ -51,7 +67,7 @@ func (s *server) refreshExchanges(ctx context.Context) error {
 }
 
 // exchangeProblems are the documents that the last refresh has left out.
-func (s *server) exchangeProblems() []admin.Problem {
+func (s *exchanges) exchangeProblems() []admin.Problem {
 	if left := s.leftOut.Load(); left != nil {
 		return *left
 	}
@@ -79,7 +95,7 @@ func exchangeProfile(id string, number uint32, changes json.RawMessage) (exchang
 }
 
 // validateExchange checks a document before it is stored.
-func (s *server) validateExchange(name string, profile json.RawMessage) error {
+func (s *exchanges) validateExchange(name string, profile json.RawMessage) error {
 	if _, err := exchangeProfile(name, 1, profile); err != nil {
 		return err
 	}

@@ -29,6 +29,20 @@ func lockFolder(dir string) (io.Closer, error) {
 	return lock, nil
 }
 
+// lockLearning makes sure that one process learns in a data folder, whatever its
+// role: two would write the same file, and speak for the same versions.
+func lockLearning(dir string) (io.Closer, error) {
+	lock, err := vfs.Default.Lock(filepath.Join(dir, "train.lock"))
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &path):
+		return nil, fmt.Errorf("learn: lock the data folder: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("another bidwell learns in the data folder %s: a trainer is alone with its bidder, which runs with --learn.on=false", dir)
+	}
+	return lock, nil
+}
+
 // used reports whether a bidwell has kept its books in a data folder.
 func used(data string) bool {
 	_, err := os.Stat(filepath.Join(data, "accounts"))

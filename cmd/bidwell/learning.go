@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
 	"bidwell/models"
 	"bidwell/rtb"
+	"bidwell/store/nats"
 )
 
 var (
@@ -29,90 +32,155 @@ var (
 // what it has learned, every now and then. What it knows is kept in a file with
 // its position in the log; without the file it learns from the whole log again.
 type learning struct {
+	lock  io.Closer     // of learning in the data folder
 	every time.Duration // between two models
 	path  string        // of the file
+
+	log       *nats.Store
+	models    *models.Registry
+	now       func() time.Time
+	publishes bool   // for bidders that are other processes
+	held      uint64 // the position up to which they know all already
 
 	mu      sync.Mutex // of the learner
 	learner *models.Learner
 	told    models.LearnerStats // what the metrics know
 	saved   uint64              // position that is in the file
 	refit   time.Time           // when the corrections are fitted anew, in the time of the log
+
+	unpublished bool          // what is known; for the one who publishes
+	trouble     string        // why, when it failed; likewise
+	caughtUp    chan struct{} // closed once all is learned that happened before the start
+	learned     atomic.Int64  // up to when all that happened is learned, in nanoseconds; zero for never
+	confirmed   atomic.Int64  // up to when bidders know that they have it
 }
 
-// openLearning starts from what the bidder began with.
-func (s *server) openLearning(ctx context.Context) error {
+// publishEvery is how often bidders that are other processes get what was
+// learned, at most: all of it goes through the disk each time.
+const publishEvery = 2 * time.Second
+
+// learnOrFollow has this process learn, or bid by what another one learns.
+func (s *server) learnOrFollow(ctx context.Context) error {
 	if !s.cfg.Learn.On {
-		return nil
+		showAge(s.models.AsOf)
+		return s.models.Follow(ctx, s.bidder.Shader, s.bidder.Creatives)
 	}
-	cfg := s.cfg.learner()
-	l := &learning{every: s.cfg.Learn.Every, path: filepath.Join(s.cfg.Data, "learner")}
+	lock, err := lockLearning(s.cfg.Data)
+	if err != nil {
+		return err
+	}
+	l := &learning{lock: lock, every: s.cfg.Learn.Every}
+	s.learning = l
+	if !s.cfg.Simulated.IsZero() {
+		l.every = min(l.every, 100*time.Millisecond) // in which simulated minutes may pass
+	}
+	if err := l.open(ctx, &s.cfg, s.books.log, s.models.Registry, &s.exchanges, s.clock.Now); err != nil {
+		return err
+	}
+	showAge(l.learnedUntil)
+	s.bidder.Shader, s.bidder.Creatives = l.learner.Shader, l.learner.Creatives // nobody bids yet
+	return nil
+}
+
+// open goes on from what was written down, or starts from what bidders began
+// with.
+func (l *learning) open(ctx context.Context, cfg *config, log *nats.Store, registry *models.Registry, known *exchanges, now func() time.Time) error {
+	l.log, l.models, l.now, l.path = log, registry, now, filepath.Join(cfg.Data, "learner")
+	l.caughtUp = make(chan struct{})
+	set := cfg.learner()
 	state, err := os.ReadFile(l.path)
 	switch {
 	case err == nil:
-		if l.learner, err = models.RestoreLearner(cfg, state); err != nil {
+		if l.learner, err = models.RestoreLearner(set, state); err != nil {
 			slog.Warn("learning starts again from the beginning of the log", "file", l.path, "cause", err)
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("learn: %w", err)
 	}
 	if l.learner == nil {
-		base, err := s.models.Base(ctx)
+		base, err := registry.Base(ctx)
 		if err != nil {
 			return fmt.Errorf("learn: %w", err)
 		}
-		if l.learner, err = models.NewLearner(cfg, base); err != nil {
+		if l.learner, err = models.NewLearner(set, base); err != nil {
 			return fmt.Errorf("learn: %w", err)
 		}
 	} else {
 		l.saved, l.told = l.learner.Position(), l.learner.Stats()
-		if err := s.models.Learn(ctx, l.learner.Model(), l.learner.Metrics()); err != nil {
+		if err := registry.Learn(ctx, l.learner.Model(), l.learner.Metrics()); err != nil {
 			return fmt.Errorf("learn: %w", err)
 		}
 	}
 	if l.learner.Shader == nil {
-		l.learner.Shader = s.bidder.Shader
+		if l.learner.Shader, err = models.NewShader(models.DefaultShaderConfig()); err != nil {
+			return fmt.Errorf("learn: %w", err)
+		}
 	}
 	if l.learner.Creatives == nil {
-		l.learner.Creatives = s.bidder.Creatives
+		l.learner.Creatives = models.NewCreatives()
 	}
-	s.bidder.Shader, s.bidder.Creatives = l.learner.Shader, l.learner.Creatives // nobody bids yet
-	l.learner.Convert = s.convert
-	l.learner.Silent = func(id rtb.ExchangeID) bool {
-		ex := s.bidder.Exchange(id)
-		return ex != nil && !ex.Form.LURL
+	rates := rtb.NewRates(cfg.Account, cfg.Rates)
+	l.learner.Convert = func(price rtb.Money, c rtb.Currency) rtb.Money {
+		converted, _ := rates.ToAccount(price, c)
+		return converted
 	}
-	l.learner.Labelled = s.models.Observe
-	s.learning = l
-	if !s.cfg.Simulated.IsZero() {
-		s.learning.every = min(s.learning.every, 100*time.Millisecond) // in which simulated minutes may pass
+	l.learner.Silent = known.silent
+	l.learner.Labelled = registry.Observe
+	if !l.publishes {
+		return nil
 	}
+	l.unpublished = true // since the start
+	return l.holdBack(ctx)
+}
+
+// holdBack finds out what bidders know already. One that was killed has written
+// down less, and what they have stays until it has learned the rest again.
+func (l *learning) holdBack(ctx context.Context) error {
+	published, err := l.models.Published(ctx)
+	if err != nil {
+		return fmt.Errorf("learn: %w", err)
+	}
+	last, err := l.log.Events().Last(ctx)
+	if err != nil {
+		return fmt.Errorf("learn: %w", err)
+	}
+	l.held = min(published, last) // what was published may be of a log that is gone
 	return nil
 }
 
-// learn follows the log until ctx ends.
-func (s *server) learn(ctx context.Context) error {
-	l := s.learning
+// close lets others learn. It may be called on nil, where learning is off.
+func (l *learning) close() error {
 	if l == nil {
 		return nil
 	}
-	done := make(chan struct{})
-	var publishing sync.WaitGroup
-	publishing.Go(func() { l.publish(ctx, done, s) })
+	return l.lock.Close()
+}
+
+// run follows the log until ctx ends. It may be called on nil, where learning is
+// off.
+func (l *learning) run(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { l.publish(ctx) })
+	beside.Go(func() { l.watch(ctx) })
 	defer func() {
-		close(done)
-		publishing.Wait()
+		stop()
+		beside.Wait()
 		if err := l.save(); err != nil {
 			slog.Error("what was learned is not saved", "cause", err)
 		}
 	}()
-	after, err := s.books.log.Samples().Last(ctx) // what was sampled before has no wins to come
+	after, err := l.log.Samples().Last(ctx) // what was sampled before has no wins to come
 	if err != nil {
 		return err
 	}
 	var sampling sync.WaitGroup
 	defer sampling.Wait()
 	sampling.Go(func() {
-		follow(ctx, "learner of samples", s.books.log.Samples(), func() (uint64, error) { return after, nil }, func(position uint64, batch []rtb.Event) error {
+		follow(ctx, "learner of samples", l.log.Samples(), func() (uint64, error) { return after, nil }, func(position uint64, batch []rtb.Event) error {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.learner.Sample(batch)
@@ -120,43 +188,81 @@ func (s *server) learn(ctx context.Context) error {
 			return nil
 		})
 	})
-	return follow(ctx, "learner", s.books.log.Events(), func() (uint64, error) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.learner.Position(), nil
-	}, func(position uint64, batch []rtb.Event) error {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.learner.Apply(position, batch)
-	})
+	return follow(ctx, "learner", l.log.Events(), func() (uint64, error) { return l.position(), nil },
+		func(position uint64, batch []rtb.Event) error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.learner.Apply(position, batch)
+		})
+}
+
+func (l *learning) position() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.learner.Position()
 }
 
 // saveEvery is how often what was learned is saved. What was learned since is
 // learned again from the log.
 const saveEvery = time.Minute
 
-// publish hands over a model whenever there is something new, and saves now and
-// then.
-func (l *learning) publish(ctx context.Context, done <-chan struct{}, s *server) {
+// publish hands over what is new, at first as soon as that is all, and saves now
+// and then.
+func (l *learning) publish(ctx context.Context) {
 	tick, save := time.NewTicker(l.every), time.NewTicker(saveEvery)
 	defer tick.Stop()
 	defer save.Stop()
+	caughtUp := l.caughtUp
 	for {
 		select {
-		case <-done:
+		case <-ctx.Done():
 			return
 		case <-save.C:
 			if err := l.save(); err != nil {
 				slog.Error("what was learned is not saved", "cause", err)
 			}
 			continue
+		case <-caughtUp:
+			caughtUp = nil
 		case <-tick.C:
 		}
-		if m, metrics := l.model(s.clock.Now()); m != nil {
-			if err := s.models.Learn(ctx, m, metrics); err != nil && ctx.Err() == nil {
-				slog.Error("what was learned does not become a version", "cause", err)
-			}
+		l.handOver(ctx)
+	}
+}
+
+// handOver hands over what is new since the last time.
+func (l *learning) handOver(ctx context.Context) {
+	learned := l.learned.Load() // before the model is made, which has it all
+	p, metrics := l.model(l.now(), l.publishes && (l.unpublished || l.models.Outdated()))
+	if p != nil {
+		if err := l.models.Learn(ctx, p.Model, metrics); err != nil && ctx.Err() == nil {
+			slog.Error("what was learned does not become a version", "cause", err)
 		}
+	}
+	if !l.publishes {
+		return
+	}
+	var err error
+	switch until := instant(learned); {
+	case p != nil && p.Position < l.held:
+		l.unpublished = true
+		return
+	case p != nil:
+		err = l.models.Publish(ctx, p, until)
+		l.unpublished = err != nil
+	case learned > l.confirmed.Load():
+		err = l.models.Confirm(ctx, until)
+	}
+	switch {
+	case err == nil:
+		l.confirmed.Store(learned)
+		if l.trouble != "" {
+			l.trouble = ""
+			slog.Info("what is learned reaches the bidders again")
+		}
+	case ctx.Err() == nil && err.Error() != l.trouble:
+		l.trouble = err.Error()
+		slog.Error("what was learned does not reach the bidders", "cause", err)
 	}
 }
 
@@ -180,13 +286,14 @@ func (l *learning) save() error {
 // refitEvery is how often the corrections are fitted anew.
 const refitEvery = 6 * time.Hour
 
-// model is what has been learned, and how good its predictions were; nil when
-// there was nothing since the last.
-func (l *learning) model(now time.Time) (*models.Model, models.Metrics) {
+// model is what has been learned, with the rest of what bidders in other
+// processes need, and how good its predictions were; nil when there was nothing
+// since the last, unless that is wanted again.
+func (l *learning) model(now time.Time, again bool) (*models.Publication, models.Metrics) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	stats := l.learner.Stats()
-	if stats == l.told {
+	if stats == l.told && !again {
 		return nil, models.Metrics{}
 	}
 	begun := time.Now()
@@ -203,14 +310,18 @@ func (l *learning) model(now time.Time) (*models.Model, models.Metrics) {
 		m := l.learner.Metrics()
 		slog.Info("corrections fitted anew", "impressions", m.Rows, "clicks", m.Clicks, "ne", m.NE(), "calibration", m.Calibration, "pairs", l.learner.Paired())
 	}
-	m := l.learner.Model()
+	p := &models.Publication{Position: l.learner.Position(), Model: l.learner.Model()}
 	learnedPairs.Set(0)
-	if m.Pairs != nil {
+	if p.Model.Pairs != nil {
 		learnedPairs.Set(1)
 	}
 	l.learner.Publish()
+	if l.publishes {
+		p.Shader = l.learner.Shader.Append(nil)
+		p.Creatives, _ = l.learner.Creatives.MarshalBinary() // never fails
+	}
 	learningTime.UpdateDuration(begun)
-	return m, l.learner.Metrics()
+	return p, l.learner.Metrics()
 }
 
 func (c *config) learner() models.LearnerConfig {

@@ -27,7 +27,24 @@ type shelf struct {
 	store *sql.Store
 }
 
-// openModels puts into service what was live before, or what --model names.
+// open puts into service what was live before, or what a model file holds that
+// is not nil.
+func (s *shelf) open(ctx context.Context, cfg *config, file []byte, now func() time.Time) (err error) {
+	if s.store, err = sql.Open(ctx, "sqlite:"+filepath.Join(cfg.Data, "models.db")); err != nil {
+		return err
+	}
+	set := models.DefaultRegistry()
+	set.Poll = min(max(cfg.Reload, time.Millisecond), time.Second)
+	if !cfg.Simulated.IsZero() {
+		set.Save = 6 * time.Hour // which may pass in seconds
+	}
+	if s.Registry, err = models.NewRegistry(set, s.store, now); err != nil {
+		return err
+	}
+	return s.Open(ctx, file)
+}
+
+// openModels opens them with what --model names.
 func (s *server) openModels(ctx context.Context) (err error) {
 	var file []byte
 	if path := s.cfg.Model; path != "" {
@@ -35,18 +52,7 @@ func (s *server) openModels(ctx context.Context) (err error) {
 			return fmt.Errorf("open model: %w", err)
 		}
 	}
-	if s.models.store, err = sql.Open(ctx, "sqlite:"+filepath.Join(s.cfg.Data, "models.db")); err != nil {
-		return err
-	}
-	cfg := models.DefaultRegistry()
-	cfg.Poll = min(max(s.cfg.Reload, time.Millisecond), time.Second)
-	if !s.cfg.Simulated.IsZero() {
-		cfg.Save = 6 * time.Hour // which may pass in seconds
-	}
-	if s.models.Registry, err = models.NewRegistry(cfg, s.models.store, s.clock.Now); err != nil {
-		return err
-	}
-	err = s.models.Open(ctx, file)
+	err = s.models.open(ctx, &s.cfg, file, s.clock.Now)
 	if errors.Is(err, models.ErrRefused) {
 		return fmt.Errorf("read model %s: %w", s.cfg.Model, err)
 	}

@@ -17,7 +17,6 @@ import (
 
 	"bidwell/admin"
 	"bidwell/bidder"
-	"bidwell/bidder/exchange"
 	"bidwell/bidder/openrtb"
 	"bidwell/events"
 	"bidwell/events/track"
@@ -37,9 +36,9 @@ type server struct {
 	ring  *events.Keyring // of the token keys
 	clock *bidder.Clock
 
-	documents *sql.Store
-	profiles  *pebble.Store
-	cache     *bidder.Cache // in front of profiles
+	exchanges
+	profiles *pebble.Store
+	cache    *bidder.Cache // in front of profiles
 
 	compiler *admin.Compiler
 	catalog  *targeting.Catalog
@@ -53,8 +52,6 @@ type server struct {
 	importer *audience.Importer
 	admin    *admin.Server
 
-	directory atomic.Pointer[exchange.Directory]
-	leftOut   atomic.Pointer[[]admin.Problem] // exchanges that do not serve
 	known     atomic.Pointer[known]
 	listening chan struct{} // closed once both listeners are open
 	draining  atomic.Bool
@@ -62,7 +59,7 @@ type server struct {
 
 // openServer opens the stores and puts the services together. Close it.
 func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ *server, err error) {
-	s := &server{cfg: cfg, clock: bidder.RealTime(), catalog: targeting.NewCatalog(), listening: make(chan struct{})}
+	s := &server{cfg: cfg, exchanges: exchanges{publicURL: cfg.PublicURL}, clock: bidder.RealTime(), catalog: targeting.NewCatalog(), listening: make(chan struct{})}
 	if !cfg.Simulated.IsZero() {
 		s.clock = bidder.SimulatedTime(cfg.Simulated)
 		slog.Warn("time is simulated: requests move the clock", "from", cfg.Simulated)
@@ -107,7 +104,7 @@ func openServer(ctx context.Context, cfg config, getenv func(string) string) (_ 
 		return nil, err
 	}
 	s.buildBooks()
-	if err := s.openLearning(ctx); err != nil {
+	if err := s.learnOrFollow(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.openTrials(ctx); err != nil {
@@ -297,7 +294,7 @@ func (s *server) run(ctx context.Context) error {
 	})
 	inside.Go(func() error { return ignoreCanceled(s.keys.run(inner, s.ring)) })
 	inside.Go(func() error { return ignoreCanceled(s.models.Run(inner)) })
-	inside.Go(func() error { return ignoreCanceled(s.learn(inner)) })
+	inside.Go(func() error { return ignoreCanceled(s.learning.run(inner)) })
 
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
@@ -383,7 +380,7 @@ func (s *server) close() {
 	if s.documents != nil {
 		errs = append(errs, s.documents.Close())
 	}
-	errs = append(errs, s.models.close(), s.books.close(), s.trials.close())
+	errs = append(errs, s.models.close(), s.books.close(), s.trials.close(), s.learning.close())
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close()) // last: another may open the stores now
 	}

@@ -24,7 +24,7 @@ var logRevivals = metrics.NewCounter("bidwell_log_server_restarts_total")
 // one. A new server on the same folder reads them anew, so there is one once
 // the folder can be written again. The client finds it by itself.
 type inside struct {
-	dir  string
+	cfg  *Config
 	lost chan struct{} // holds one token when the server has failed to write
 	done chan struct{}
 	stop context.CancelFunc
@@ -35,13 +35,13 @@ type inside struct {
 	log atomic.Pointer[logger] // of the newest server
 }
 
-func runInside(dir string) (*inside, error) {
-	s, log, err := startServer(dir)
+func runInside(cfg *Config) (*inside, error) {
+	s, log, err := startServer(cfg)
 	if err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	in := &inside{dir: dir, server: s, lost: make(chan struct{}, 1), done: make(chan struct{}), stop: stop}
+	in := &inside{cfg: cfg, server: s, lost: make(chan struct{}, 1), done: make(chan struct{}), stop: stop}
 	in.log.Store(log)
 	go in.watch(ctx)
 	return in, nil
@@ -107,7 +107,7 @@ func (in *inside) watch(ctx context.Context) {
 
 // revive replaces the server, if its folder can be written.
 func (in *inside) revive() bool {
-	if writable(in.dir) != nil {
+	if writable(in.cfg.Dir) != nil {
 		return false
 	}
 	in.mu.Lock()
@@ -119,7 +119,7 @@ func (in *inside) revive() bool {
 		in.server.WaitForShutdown()
 		in.server = nil
 	}
-	s, log, err := startServer(in.dir)
+	s, log, err := startServer(in.cfg)
 	if err != nil {
 		slog.Error("log of events: its server does not start", "cause", err)
 		return false

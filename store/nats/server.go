@@ -19,21 +19,49 @@ import (
 // Writer. The protocol allows no more than 64 MB.
 const maxPayload = 4 << 20
 
-// startServer runs a JetStream server that listens nowhere. What is wrong with
-// it later is set in its logger.
-func startServer(dir string) (*server.Server, *logger, error) {
-	s, err := server.NewServer(&server.Options{
+// door lets in whoever comes. What comes from outside of the process may
+// subscribe to a stream, and nothing else.
+type door struct{}
+
+// Check implements [server.Authentication].
+func (door) Check(c server.ClientAuthentication) bool {
+	if from := c.RemoteAddress(); from != nil && from.Network() == "pipe" {
+		return true
+	}
+	c.RegisterUser(&server.User{Username: "guest", Permissions: &server.Permissions{
+		Publish: &server.SubjectPermission{Allow: []string{
+			"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.INFO.>", "$JS.API.CONSUMER.MSG.NEXT.>",
+		}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+	}})
+	return true
+}
+
+// startServer runs a JetStream server that listens nowhere, unless it is told
+// to. What is wrong with it later is set in its logger.
+func startServer(cfg *Config) (*server.Server, *logger, error) {
+	host, port, err := cfg.listen()
+	if err != nil {
+		return nil, nil, err
+	}
+	options := &server.Options{
 		ServerName:             "bidwell",
-		DontListen:             true,
+		DontListen:             cfg.Listen == "",
+		Host:                   host,
+		Port:                   port,
 		NoSigs:                 true,
 		JetStream:              true,
-		StoreDir:               dir,
+		StoreDir:               cfg.Dir,
 		SyncAlways:             true,
 		JetStreamMaxMemory:     64 << 20, // the subscriptions of consumers, which are small
 		JetStreamMaxStore:      math.MaxInt64,
 		MaxPayload:             maxPayload,
 		DisableJetStreamBanner: true,
-	})
+	}
+	if cfg.Listen != "" {
+		options.CustomClientAuthentication = door{}
+	}
+	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, nil, err
 	}

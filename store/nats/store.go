@@ -19,7 +19,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	client "github.com/nats-io/nats.go"
@@ -36,6 +38,14 @@ type Config struct {
 	// a cluster syncs each message is its own setting, sync_interval: always.
 	URL string
 	Dir string
+
+	// Listen is an address such as 127.0.0.1:4222 at which the server in this
+	// process lets others in, to read and nothing else; empty: nobody. It does
+	// not ask who they are.
+	Listen string
+
+	// Guest opens what others keep, and changes nothing of it.
+	Guest bool
 
 	// Replicas is how many servers of a cluster keep the log; 1 without a URL.
 	Replicas int
@@ -64,6 +74,15 @@ func (c Config) Validate() error {
 	if c.URL == "" && c.Dir == "" {
 		errs = append(errs, errors.New("dir: empty, and there is no url"))
 	}
+	if c.Listen != "" && c.URL != "" {
+		errs = append(errs, errors.New("listen: the log at a url listens by itself"))
+	}
+	if _, _, err := c.listen(); err != nil {
+		errs = append(errs, fmt.Errorf("listen: %w", err))
+	}
+	if c.Guest && c.URL == "" {
+		errs = append(errs, errors.New("guest: there is no url"))
+	}
 	if c.Replicas < 1 || c.Replicas > 5 {
 		errs = append(errs, errors.New("replicas: must be from 1 to 5"))
 	} else if c.URL == "" && c.Replicas != 1 {
@@ -79,6 +98,22 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("sample-bytes: must be a megabyte or more"))
 	}
 	return errors.Join(errs...)
+}
+
+// listen is the address that the server in this process listens at, if any.
+func (c *Config) listen() (host string, port int, err error) {
+	if c.Listen == "" {
+		return "", 0, nil
+	}
+	host, text, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return "", 0, err
+	}
+	number, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || number == 0 || host == "" {
+		return "", 0, fmt.Errorf("%q is no address such as 127.0.0.1:4222", c.Listen)
+	}
+	return host, int(number), nil
 }
 
 // Store is an open log. All its methods may be called by several goroutines.
@@ -120,7 +155,7 @@ func (s *Store) open(ctx context.Context, cfg Config) (err error) {
 		if s.lock, err = lockDir(cfg.Dir); err != nil {
 			return err
 		}
-		if s.inside, err = runInside(cfg.Dir); err != nil {
+		if s.inside, err = runInside(&cfg); err != nil {
 			return err
 		}
 		options = append(options, client.InProcessServer(s.inside))
@@ -170,6 +205,15 @@ func openStream(ctx context.Context, js jetstream.JetStream, cfg Config, want je
 	want.Storage = jetstream.FileStorage
 	want.MaxAge = cfg.MaxAge
 	found, err := js.Stream(ctx, want.Name)
+	if cfg.Guest {
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = errors.New("there is none yet: the bidder makes it")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", want.Name, err)
+		}
+		return newStream(js, found), nil
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if err := unread(cfg, want.Name); err != nil {
 			return nil, err

@@ -214,6 +214,77 @@ func TestOpenRefusesSettings(t *testing.T) {
 	}
 }
 
+// The server in a process lets others in where it is told to listen: they read
+// what is there and what comes, go on after it was gone, and change nothing.
+func TestGuestsRead(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Listen = free.Addr().String()
+	free.Close()
+	guest := DefaultConfig()
+	guest.URL, guest.Guest, guest.MaxAge = "nats://"+cfg.Listen, true, time.Hour
+	if _, err := Open(t.Context(), guest); err == nil {
+		t.Fatal("there is a log before anybody keeps one")
+	}
+	owner := openTest(t, cfg)
+	if err := owner.Events().Append(t.Context(), storetest.Batch(1, 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	visitor := openTest(t, guest)
+	ctx, cancel := context.WithCancel(t.Context())
+	got, done := make(chan uint64, 10), make(chan error, 1)
+	go func() {
+		done <- visitor.Events().Consume(ctx, 0, func(position uint64, batch []rtb.Event) error {
+			got <- position
+			return nil
+		})
+	}()
+	first := <-got
+	if last, err := visitor.Events().Last(t.Context()); last != first || err != nil {
+		t.Errorf("the last position is %d, %v, want %d", last, err, first)
+	}
+	for _, subject := range []string{"$JS.API.STREAM.DELETE.BIDWELL_EVENTS", "$JS.API.STREAM.PURGE.BIDWELL_EVENTS", "$JS.API.STREAM.NAMES", "bidwell.events"} {
+		short, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if answer, err := visitor.conn.RequestWithContext(short, subject, []byte("{}")); err == nil {
+			t.Errorf("a guest may call %s: %s", subject, answer.Data)
+		}
+		stop()
+	}
+	if found, err := owner.events.js.Stream(t.Context(), "BIDWELL_EVENTS"); err != nil || found.CachedInfo().Config.MaxAge != cfg.MaxAge || found.CachedInfo().State.Msgs != 1 {
+		t.Errorf("a guest has changed the log: %+v, %v", found, err)
+	}
+	if err := owner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	owner = openTest(t, cfg)
+	if err := owner.Events().Append(t.Context(), storetest.Batch(1, 3, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if next := <-got; next != first+1 {
+		t.Errorf("after position %d comes %d", first, next)
+	}
+	cancel()
+	<-done
+
+	cfg.Dir = t.TempDir()
+	if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("a second one at the same address: %v", err)
+	}
+	for _, listen := range []string{"4222", ":4222", "127.0.0.1:0", "127.0.0.1:x"} {
+		cfg.Listen = listen
+		if _, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "listen: ") {
+			t.Errorf("listen at %q: %v", listen, err)
+		}
+	}
+	guest.Listen = "127.0.0.1:4222"
+	if _, err := Open(t.Context(), guest); err == nil || !strings.Contains(err.Error(), "listen: ") {
+		t.Errorf("listen for a log elsewhere: %v", err)
+	}
+}
+
 // fill appends batches of a thousand events until the log refuses, at most n.
 func fill(t *testing.T, log events.Log, n int) (appended int, err error) {
 	t.Helper()

@@ -31,11 +31,14 @@ var reportSchema string
 //go:embed models.sql
 var modelsSchema string
 
+//go:embed publication.sql
+var publicationSchema string
+
 // schema are the steps that make a file what this program works with. How many
 // of them were taken is kept in the file's user_version, so that an older file
 // gets the rest, and an older program refuses a newer file instead of damaging
 // it. What has been released is not changed, but followed by another step.
-var schema = []string{documentsSchema, modelsSchema, reportSchema}
+var schema = []string{documentsSchema, modelsSchema, reportSchema, publicationSchema}
 
 // Store is one SQLite file. It is safe for concurrent use.
 type Store struct {
@@ -57,7 +60,8 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		return nil, fmt.Errorf("open documents: %w", err)
 	}
 	// Sync on every commit: a campaign that was confirmed as stopped stays so.
-	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	// What a large change has made of the write-ahead log is given back.
+	pragmas := "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=journal_size_limit(67108864)"
 	at := (&url.URL{Scheme: "file", Path: path}).String() + "?" + pragmas
 	s := &Store{}
 	if s.write, err = sql.Open("sqlite", at+"&_txlock=immediate"); err != nil {

@@ -35,9 +35,17 @@ func TestModels(t *testing.T, open func(*testing.T) models.Snapshots) {
 	t.Run("one live, one canary", func(t *testing.T) { testModelsUnique(t, s) })
 	t.Run("drop", func(t *testing.T) { testModelsDropped(t, s) })
 	t.Run("concurrent", func(t *testing.T) { testModelsConcurrent(t, s) })
+	t.Run("publication", func(t *testing.T) { testPublication(t, s) })
 	t.Run("reopened", func(t *testing.T) {
 		before, revision := modelVersions(t, s, 0)
+		published, _, _, err := s.Publication(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
 		again := open(t)
+		if body, _, _, err := again.Publication(t.Context(), 0); err != nil || body == nil || !bytes.Equal(body, published) {
+			t.Errorf("after reopening %d bytes are published, %v, want %d", len(body), err, len(published))
+		}
 		after, now := modelVersions(t, again, 0)
 		if !reflect.DeepEqual(before, after) || now != revision {
 			t.Errorf("after reopening %d versions at revision %d, want the %d at %d", len(after), now, len(before), revision)
@@ -233,5 +241,46 @@ func testModelsConcurrent(t *testing.T, s models.Snapshots) {
 		if body, err := s.ModelBody(t.Context(), v.Number); err != nil || string(body) != v.Reason {
 			t.Errorf("file of version %d is %q, %v, want %q", v.Number, body, err, v.Reason)
 		}
+	}
+}
+
+// The last publication takes the place of the one before; versions do not change
+// with it.
+func testPublication(t *testing.T, s models.Snapshots) {
+	_, versions := modelVersions(t, s, 0)
+	want := func(have uint64, body string, revision uint64, asOf time.Time) uint64 {
+		t.Helper()
+		b, r, at, err := s.Publication(t.Context(), have)
+		if err != nil || string(b) != body || (b == nil) != (body == "") || r < revision || !at.Equal(asOf) {
+			t.Fatalf("Publication(%d) = %.20q, %d, %v, %v, want %q, %d or more, %v", have, b, r, at, err, body, revision, asOf)
+		}
+		return r
+	}
+	put := func(body []byte, asOf time.Time) {
+		t.Helper()
+		if err := s.PutPublication(t.Context(), body, asOf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := want(0, "", 0, time.Time{}); r != 0 {
+		t.Errorf("revision %d of nothing, want 0", r)
+	}
+	put(nil, Now)
+	if r := want(0, "", 0, Now); r != 0 {
+		t.Errorf("revision %d of a time alone, want 0", r)
+	}
+	put([]byte("first"), Now.Add(time.Second))
+	first := want(0, "first", 1, Now.Add(time.Second))
+	want(first, "", first, Now.Add(time.Second))
+	put(nil, Now.Add(time.Minute))
+	if r := want(0, "first", first, Now.Add(time.Minute)); r != first {
+		t.Errorf("revision %d of a time alone, want %d", r, first)
+	}
+	put([]byte("second"), time.Time{})
+	second := want(first, "second", first+1, Now.Add(time.Minute))
+	want(second, "", second, Now.Add(time.Minute))
+	want(second+7, "second", second, Now.Add(time.Minute)) // one who has read another store
+	if _, now := modelVersions(t, s, 0); now != versions {
+		t.Errorf("revision of the versions is %d, was %d", now, versions)
 	}
 }
