@@ -244,13 +244,16 @@ func (b *Bidder) offer(s *scratch, x *targeting.Index, imp *rtb.Imp) rtb.NoBid {
 	s.predicting = nil
 	s.offers = s.offers[:0]
 	s.coin = rand.Uint32()
-	best := b.price(s, imp, -1)
+	best, explored := b.price(s, imp, -1), false
 	for {
 		for (best < 0 || s.offers[best].worth < s.matches.Ceiling()) && len(s.offers) < maxCandidates && x.More(&s.matches) {
 			best = b.price(s, imp, best)
 		}
 		if best < 0 {
 			return furthest(s.offers)
+		}
+		if !explored {
+			best, explored = b.explore(s, imp, best), true
 		}
 		o := &s.offers[best]
 		c := &s.matches.Candidates[o.candidate]

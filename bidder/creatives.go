@@ -45,6 +45,30 @@ func (b *Bidder) draw(s *scratch, imp *rtb.Imp, c *targeting.Candidate, fits []t
 	return b.Creatives.Choose(s.options[:len(fits)], models.CellOf(s.features.Hashes), s.context.Coin, b.cfg.Explore)
 }
 
+// explore chooses among the offers by draws, as among the creatives of a line
+// item: what is never shown is never learned of, and might be the best. It
+// returns the place of one, best where nothing else is drawn. Only what is
+// predicted to be clicked is uncertain.
+func (b *Bidder) explore(s *scratch, imp *rtb.Imp, best int) int {
+	if b.cfg.Explore == 0 || s.predicting != imp || s.offers[best].arm.Holdout {
+		return best
+	}
+	n := 0
+	for i := range s.offers {
+		o := &s.offers[i]
+		if o.reason != rtb.BidMade || o.arm.Holdout || s.matches.Candidates[o.candidate].LineItem.Goal.Type == rtb.GoalCPM {
+			continue
+		}
+		s.options[n], s.drawn[n] = models.Option{Creative: s.matches.Candidates[o.candidate].Creative.ID, P: float64(o.worth)}, i
+		n++
+	}
+	if n < 2 {
+		return best
+	}
+	chosen, _ := b.Creatives.Choose(s.options[:n], models.CellOf(s.features.Hashes), s.context.Coin, b.cfg.Explore)
+	return s.drawn[chosen]
+}
+
 // explainChoice says which creatives of a candidate fit, and why that one is
 // shown.
 func (b *Bidder) explainChoice(s *scratch, imp *rtb.Imp, c *targeting.Candidate, l *rtb.LineItemExplanation) {

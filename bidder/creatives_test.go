@@ -117,6 +117,61 @@ func TestExplorationDoesNotOverpay(t *testing.T) {
 	}
 }
 
+// Line items of like worth are all shown until it is known which is best; nobody
+// bids more for that than alone.
+func TestExperienceChoosesAmongLineItems(t *testing.T) {
+	items := []rtb.LineItem{perClick(lineItem(1, 1, banner(100, 300, 250))), perClick(lineItem(2, 2, banner(101, 300, 250)))}
+	items[1].Goal.Value += items[1].Goal.Value / 50
+	f := newFixture(t, items)
+	body := request("0", "")
+	if cold := f.shares(t, 2000, body); cold["banner-100"] < 100 || cold["banner-101"] < 100 {
+		t.Errorf("of line items that nobody knows: shown %v, want both", cold)
+	}
+	teach(f.Creatives, 100, 0.7, 100_000)
+	teach(f.Creatives, 101, 1.4, 100_000)
+	if warm := f.shares(t, 1000, body); warm["banner-101"] != 1000 {
+		t.Errorf("shown %v, want the best known", warm)
+	}
+	prices := map[string]rtb.Money{}
+	s := newScratch()
+	for _, item := range items {
+		alone := newFixture(t, []rtb.LineItem{item})
+		if alone.answer(t, s, "generic", body) == nil {
+			t.Fatal(s.response.Reason)
+		}
+		prices[s.response.Bids[0].Creative.Key] = s.response.Bids[0].Price
+	}
+	f = newFixture(t, items)
+	drawn := ""
+	for range 200 {
+		if f.answer(t, s, "generic", body) == nil {
+			t.Fatal(s.response.Reason)
+		}
+		if bid := &s.response.Bids[0]; bid.Price != prices[bid.Creative.Key] {
+			t.Fatalf("%s bids %s among others, and alone %s", bid.Creative.Key, bid.Price, prices[bid.Creative.Key])
+		}
+		f.withdraw(s, rtb.BidMade)
+		got, err := f.Explain("generic", body, testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := got.Imps[0].LineItems[0]
+		if first.Stage != "bid" || first.Rank != 1 {
+			t.Fatalf("the first explained is %+v, want the one that bids", first)
+		}
+		if first.Choice != "" {
+			drawn = first.Choice
+		}
+	}
+	if !strings.HasPrefix(drawn, "drawn before others") {
+		t.Errorf("no explanation says that a draw decided: %q", drawn)
+	}
+	f.cfg.Explore = 0
+	if shown := f.shares(t, 1000, body); len(shown) != 1 {
+		t.Errorf("without exploration: shown %v, want one", shown)
+	}
+}
+
 // What the bid drew from is in its token, and labels teach the same cell.
 func TestBidsOfChosenCreativesCanBeLearned(t *testing.T) {
 	f := newFixture(t, []rtb.LineItem{rotating(1, 2, rtb.RotateOptimize)})

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bidwell/bidder/openrtb"
@@ -141,13 +142,21 @@ func (b *Bidder) explainImp(s *scratch, imp *rtb.Imp) (rtb.ImpExplanation, rtb.N
 	return out, why
 }
 
-// explainOffers sorts s.offers, the best first, and explains each.
+// explainOffers sorts s.offers, the one that was made first and then those worth
+// most, and explains each.
 func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineItemExplanation {
 	winner := rtb.LineItemID(0)
 	if made {
 		winner = s.response.Bids[len(s.response.Bids)-1].LineItem.ID
 	}
+	wins := func(o *offer) bool { return s.matches.Candidates[o.candidate].LineItem.ID == winner }
 	slices.SortStableFunc(s.offers, func(x, y offer) int {
+		switch {
+		case wins(&x):
+			return -1
+		case wins(&y):
+			return 1
+		}
 		if byReason := cmp.Compare(x.reason, y.reason); byReason != 0 {
 			return byReason
 		}
@@ -170,6 +179,9 @@ func (b *Bidder) explainOffers(s *scratch, imp *rtb.Imp, made bool) []rtb.LineIt
 			Stage:    "bid",
 		}
 		b.explainChoice(s, imp, c, l)
+		if i == 0 && made && slices.ContainsFunc(s.offers[1:], func(other offer) bool { return other.reason == rtb.BidMade && other.worth > o.worth }) {
+			l.Choice = strings.TrimPrefix(l.Choice+"; drawn before others that seem to be worth more: what is never shown is never learned of", "; ")
+		}
 		if deal := dealOf(imp, c); deal != nil {
 			l.Deal = string(deal.ID.Text())
 		}

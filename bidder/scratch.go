@@ -22,7 +22,8 @@ type scratch struct {
 	features models.Features
 	native   nativeFit
 	offers   []offer
-	options  [targeting.MaxFits]models.Option
+	options  [max(targeting.MaxFits, maxCandidates)]models.Option
+	drawn    [maxCandidates]int // offers that options are of
 	exposed  exposed
 	index    *targeting.Index
 
