@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"bidwell/admin"
@@ -48,12 +49,19 @@ func TestDemoServes(t *testing.T) {
 	if _, err := targeting.Build(items); err != nil {
 		t.Errorf("Build: %v", err)
 	}
-	templates := 0
+	templates, byConversion := 0, 0
 	formats := map[rtb.Media]bool{} // of line items without targeting
 	for i := range items {
 		checkLineItem(t, &items[i])
+		converts := items[i].Goal.Type == rtb.GoalCPA || items[i].Goal.Type == rtb.GoalROAS
+		if converts {
+			byConversion++
+		}
 		for _, c := range items[i].Creatives {
 			ads := []*rtb.Creative{&c}
+			if converts && !strings.Contains(c.ClickURL, "?click_id={CLICK_ID}") {
+				t.Errorf("no conversion can come of creative %s of %s: %s", c.Key, items[i].Key, c.ClickURL)
+			}
 			if len(c.Products) > 0 {
 				templates, ads = templates+1, nil
 			}
@@ -69,6 +77,9 @@ func TestDemoServes(t *testing.T) {
 				formats[c.Media] = true
 			}
 		}
+	}
+	if byConversion < 2 {
+		t.Errorf("%d line items with goals of conversions, want at least 2", byConversion)
 	}
 	if templates == 0 {
 		t.Error("no line item shows a template")

@@ -3,8 +3,6 @@ package loadtest
 import (
 	"cmp"
 	"slices"
-
-	"bidwell/rtb"
 )
 
 // maxBeliefs bounds the sample, as maxOffers does that of the oracle.
@@ -60,7 +58,7 @@ func (k *surplus) beliefOf(bid *contender, click, conversion float64) (belief, b
 	if a.goal == "cpa" {
 		click *= conversion
 	}
-	whole := rtb.Money(bid.price)
+	whole := bid.price
 	if bid.line != nil {
 		whole = bid.line.buyer.fees.On(whole)
 	}

@@ -111,7 +111,7 @@ func newPublishers(seed uint64, exchanges int, auction AuctionKind) []Publisher 
 		}
 		p.Exchange = int(d.next() % uint64(exchanges))
 		p.Auction = auction.of(d.next())
-		p.TMax = [...]time.Duration{80, 100, 100, 120, 150, 200, 250, 300}[d.next()%8] * time.Millisecond
+		p.TMax = time.Duration([...]int{80, 100, 100, 120, 150, 200, 250, 300}[d.next()%8]) * time.Millisecond
 		p.Modern = d.chance(.55)
 		p.lift = .45 * d.normal()
 		p.thin = .04 + .2*d.float()

@@ -83,7 +83,7 @@ func (c *templates) trackers(media rtb.Media, bid *seatBid) (Trackers, error) {
 			if strings.Contains(address, bidMark) {
 				address = strings.ReplaceAll(address, bidMark, bid.ID)
 			}
-			filled[i] = strings.Replace(address, tokenMark, token, -1)
+			filled[i] = strings.ReplaceAll(address, tokenMark, token)
 		}
 		return filled
 	}

@@ -43,20 +43,18 @@ func newTimeline(start time.Time, step, span time.Duration, auctions int, shaped
 	return t
 }
 
-// sinceSunday is how far into its week, which begins on Sunday at midnight
-// UTC, a time is, and when the week began.
-func sinceSunday(t time.Time) (into time.Duration, sunday time.Time) {
+// sunday is when the week of a time began: on Sunday at midnight UTC.
+func sunday(t time.Time) time.Time {
 	t = t.UTC()
-	into = time.Duration(t.Weekday())*24*time.Hour + time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute +
+	into := time.Duration(t.Weekday())*24*time.Hour + time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute +
 		time.Duration(t.Second())*time.Second + time.Duration(t.Nanosecond())
-	return into, t.Add(-into)
+	return t.Add(-into)
 }
 
 // traffic is the traffic between the week of start's beginning and a time, in
 // nanoseconds of a week without a shape.
 func (t *timeline) traffic(at time.Time) float64 {
-	_, first := sinceSunday(t.start)
-	since := at.Sub(first)
+	since := at.Sub(sunday(t.start))
 	weeks, into := since/weekOf, since%weekOf
 	q := int(into / quarterHour)
 	part := float64(into%quarterHour) / float64(quarterHour)
@@ -68,7 +66,7 @@ func (t *timeline) at(i int) time.Time {
 	if t.shape == nil {
 		return t.start.Add(time.Duration(float64(i) * t.step))
 	}
-	_, first := sinceSunday(t.start)
+	first := sunday(t.start)
 	target := t.passed + float64(i)*t.step
 	weeks := math.Floor(target / t.shape[quarters])
 	target -= weeks * t.shape[quarters]

@@ -192,7 +192,7 @@ func (w *wire) do(request []byte, deadline time.Time) (*reply, error) {
 		case again && !started:
 			continue
 		case !started:
-			return nil, fmt.Errorf("%w: %v", errDropped, err)
+			return nil, fmt.Errorf("%w: %w", errDropped, err)
 		}
 		return nil, err
 	}

@@ -56,7 +56,7 @@ type bendData struct {
 }
 
 func (d *bendData) add(p float64, click bool, weight, keep float64) {
-	if d.unit = d.unit / keep; !(d.unit >= 1) {
+	if d.unit /= keep; !(d.unit >= 1) {
 		d.unit = 1
 	}
 	if d.unit > 1e9 {

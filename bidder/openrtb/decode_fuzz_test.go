@@ -187,7 +187,7 @@ func compareRequest(t *testing.T, body []byte, err error, req *rtb.Request, want
 		number("tmax", req.TMax.Milliseconds(), want.TMax)
 	}
 	if at := want.AT; at > 0 && at <= math.MaxUint16 {
-		number("at", int64(req.Auction), int64(want.AT))
+		number("at", int64(req.Auction), want.AT)
 	}
 	list("bcat", req.Blocked.Categories, want.BCat)
 	list("badv", req.Blocked.Advertisers, want.BAdv)

@@ -39,7 +39,7 @@ func newDemoCommand() *cobra.Command {
 		Long: `Start a bidder in a scratch folder with demo advertisers, campaigns and
 audiences, and send it simulated exchange traffic at a gentle rate. It takes the
 settings of "bidwell serve", but listens on this machine only unless --bid.listen
-says otherwise. The scratch folder is removed at the end; with --data DIR the
+says otherwise, and has smaller tables. The scratch folder is removed at the end; with --data DIR the
 demo keeps everything in that folder.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,6 +61,7 @@ demo keeps everything in that folder.`,
 	addConfigFlags(cmd.Flags())
 	for name, value := range map[string]string{
 		"data": "a scratch folder", "public-url": "https://bid.example.com", "bid.listen": "127.0.0.1:8080", "drain-delay": "0s",
+		"learn.bits": "18", "cache-mb": "32", // a laptop has other things to remember
 	} {
 		// Not as if it had been given: the file and the environment count more.
 		f := cmd.Flags().Lookup(name)
@@ -89,15 +90,18 @@ func runDemo(ctx context.Context, cfg config, demo demoConfig, stdout, stderr io
 	if err != nil {
 		return err
 	}
-	serving, stop := context.WithCancel(ctx)
+	// The market closes first, so that the server still takes its last notices.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	trading, halt := context.WithCancel(ctx)
+	defer halt()
 	done := make(chan error, 1)
 	go func() {
-		defer stop() // a server that cannot start ends the demo
+		defer halt() // a server that cannot start ends the demo
 		done <- s.run(serving)
 	}()
 
-	err = s.fillDemo(serving, demo, stdout)
+	err = s.fillDemo(trading, demo, stdout)
 	if err == nil {
 		at := ""
 		if address := "http://" + cfg.Admin; address != adminAddress() {
@@ -112,16 +116,16 @@ stop:     Ctrl-C
 
 `, reachable(cfg.Bid.Listen), cfg.Admin, at)
 		if demo.Duration > 0 {
-			defer time.AfterFunc(demo.Duration, stop).Stop()
+			defer time.AfterFunc(demo.Duration, halt).Stop()
 		}
 		if demo.Traffic {
-			err = demoTraffic(serving, exchange, stdout)
+			err = demoTraffic(trading, exchange, stdout)
 		}
 	}
 	if err == nil {
-		<-serving.Done()
+		<-trading.Done()
 	}
-	if serving.Err() != nil {
+	if trading.Err() != nil {
 		err = nil // stopping is no failure; what made the server stop is in done
 	}
 	stop()

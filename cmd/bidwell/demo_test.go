@@ -51,6 +51,9 @@ func TestDemo(t *testing.T) {
 	if n, err := strconv.Atoi(bids[1]); err != nil || n < 50 {
 		t.Errorf("%s bids of about 500 auctions\n%s", bids[1], text)
 	}
+	if failed := regexp.MustCompile(`(?m)^notice .* [1-9][0-9]* failed`).FindAllString(text, -1); failed != nil {
+		t.Errorf("%q", failed)
+	}
 	if !refused(bidAddress) || !refused(adminAddress) {
 		t.Error("the demo still listens")
 	}

@@ -31,8 +31,8 @@ they need as a file for "bidwell apply -f", or days of auctions as CSV for repla
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			generate.ID = loadtest.MemberID(id)
 			generate.Progress = progress(cmd.ErrOrStderr(), generate.Kind)
-			w, stdout := io.Writer(nil), out == "" || out == "-"
-			if w = cmd.OutOrStdout(); !stdout {
+			w, stdout := cmd.OutOrStdout(), out == "" || out == "-"
+			if !stdout {
 				file, err := os.Create(out)
 				if err != nil {
 					return err
