@@ -87,7 +87,7 @@ func (c *guardedConn) Close() error {
 	if c.refused.Load() {
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
 			c.SetReadDeadline(time.Now().Add(lingering))
-			io.Copy(io.Discard, c.Conn) // ends with the peer's patience or ours
+			_, _ = io.Copy(io.Discard, c.Conn) // ends with the peer's patience or ours
 		}
 	}
 	return c.end()

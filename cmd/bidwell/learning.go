@@ -180,7 +180,7 @@ func (l *learning) run(ctx context.Context) error {
 	var sampling sync.WaitGroup
 	defer sampling.Wait()
 	sampling.Go(func() {
-		follow(ctx, "learner of samples", l.log.Samples(), func() (uint64, error) { return after, nil }, func(position uint64, batch []rtb.Event) error {
+		_ = follow(ctx, "learner of samples", l.log.Samples(), func() (uint64, error) { return after, nil }, func(position uint64, batch []rtb.Event) error {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.learner.Sample(batch)
