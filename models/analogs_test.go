@@ -268,8 +268,23 @@ func rare(seed uint64) *analog {
 	return a
 }
 
+// shipped is like iPinYou 1458 with the predictions of another model, which is
+// too sure of itself, and the price that was paid; 80 clicks to learn from.
+func shipped(seed uint64) *analog {
+	r := rand.New(rand.NewPCG(seed, 6))
+	a := &analog{train: 100_000, names: []string{"price", "pctr"}}
+	for range 200_000 {
+		other := -9.2 + 0.8*r.NormFloat64()
+		if r.Float64() < 0.01 {
+			other += 3 + 2*r.Float64()
+		}
+		a.add(r, -7.55+0.7*(other+9), strconv.Itoa(zipf(r, 300, 0.3)), strconv.FormatFloat(sigmoid(other), 'g', 6, 64))
+	}
+	return a
+}
+
 var analogs = func() map[string]func(seed uint64) *analog {
-	all := map[string]func(seed uint64) *analog{"mobile": mobile, "display": display, "installs": installs, "rare": rare}
+	all := map[string]func(seed uint64) *analog{"mobile": mobile, "display": display, "installs": installs, "rare": rare, "shipped": shipped}
 	for name, j := range jumps {
 		all[name] = j.analog
 	}
