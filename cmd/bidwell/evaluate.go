@@ -184,6 +184,14 @@ func (v *evaluation) run(input io.Reader) (*evaluationResult, error) {
 		}
 	}
 
+	values, label, err := table.next()
+	if err == io.EOF {
+		return nil, fmt.Errorf("train: all %d rows of the table, which leaves none to predict", v.train)
+	}
+	if err != nil {
+		return nil, err
+	}
+
 	begun := time.Now()
 	ensemble, err := models.NewEnsemble(rows, models.EnsembleConfig{Progress: func(what string, done float64) {
 		tell("learning, %.0f%%: %s", 100*done, what)
@@ -196,16 +204,13 @@ func (v *evaluation) run(input io.Reader) (*evaluationResult, error) {
 	begun = time.Now()
 	var score, later models.Score
 	var predicting time.Duration
-	for {
-		values, label, err := table.next()
-		if err == io.EOF {
-			break
-		}
+	for err != io.EOF {
 		if err != nil {
 			return nil, err
 		}
 		asked := time.Now()
-		p, err := ensemble.Predict(values)
+		var p float64
+		p, err = ensemble.Predict(values)
 		predicting += time.Since(asked)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", table.line, err)
@@ -218,9 +223,7 @@ func (v *evaluation) run(input io.Reader) (*evaluationResult, error) {
 		if result.Test%1024 == 0 {
 			tell("%d rows predicted", result.Test)
 		}
-	}
-	if result.Test == 0 {
-		return nil, fmt.Errorf("train: all %d rows of the table, which leaves none to predict", v.train)
+		values, label, err = table.next()
 	}
 	m, l := score.Metrics(), later.Metrics()
 	result.Rows = result.Train + result.Test
