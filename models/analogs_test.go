@@ -189,10 +189,32 @@ func installs(seed uint64) *analog {
 	return a
 }
 
-// jump is like iPinYou 2997: little can be known, and the test has a quarter
-// of the click rate of the training and other inventory, so that a model is
-// off by some ten.
-func jump(seed uint64) *analog {
+// jump is how the rows to predict differ from those to learn from.
+type jump struct {
+	before, after float64 // logit of the click rate, about
+	signal        float64 // how much there is to know
+	moved         bool    // other inventory, of which what was learned is wrong
+}
+
+// jumps are like iPinYou 2997, where little can be known and a quarter of the
+// clicks come on other inventory, so that a model is off by some ten; and
+// otherwise.
+var jumps = map[string]jump{
+	"jump":          {-5.05, -6.45, 1, true},
+	"jump-more":     {-4.35, -5.75, 1, true},
+	"jump-clear":    {-5.05, -6.45, 1.6, true},
+	"jump-by-10":    {-5.05, -7.35, 1, true},
+	"jump-unmoved":  {-5.05, -6.45, 1, false},
+	"jump-no-sign":  {-5.05, -6.45, 0, true},
+	"jump-few":      {-6, -8.3, 1, true},
+	"jump-up":       {-6.45, -5.05, 1, true},
+	"jump-up-by-10": {-7.35, -5.05, 1, true},
+	"steady":        {-5.75, -5.75, 1, false},
+	"steady-moved":  {-5.75, -5.75, 1, true},
+	"steady-few":    {-7.3, -7.3, 1, false},
+}
+
+func (j jump) analog(seed uint64) *analog {
 	r := rand.New(rand.NewPCG(seed, 4))
 	a := &analog{train: 26773, names: []string{"weekday", "hour", "IP", "region", "city", "adexchange", "domain", "slotid", "slotwidth", "slotheight",
 		"slotvisibility", "slotformat", "slotprice", "creative", "useragent"}}
@@ -202,11 +224,13 @@ func jump(seed uint64) *analog {
 		domain, slot := zipf(r, 2500, 0.9), zipf(r, 6000, 0.8)
 		exchange := 1 + zipf(r, 3, 0.5)
 		creative := zipf(r, 6, 0.5)
-		base := -5.05
+		base := j.before
 		if test {
-			base = -6.45
-			exchange = 1 + (exchange+r.IntN(2))%4 // one that was rare before
-			creative = 3 + zipf(r, 6, 0.5)
+			base = j.after
+			if j.moved {
+				exchange = 1 + (exchange+r.IntN(2))%4 // one that was rare before
+				creative = 3 + zipf(r, 6, 0.5)
+			}
 		} else if r.Float64() < 0.03 {
 			exchange = 4
 		}
@@ -214,8 +238,8 @@ func jump(seed uint64) *analog {
 		region := city / 11
 		price := zipf(r, 120, 0.7)
 		agent := zipf(r, 12, 0.9)
-		z := base + 0.2*effect(seed, 300, domain) + 0.2*effect(seed, 301, slot%50) + 0.3*effect(seed, 302, hour) + 0.5*effect(seed, 303, agent) +
-			0.25*effect(seed, 304, region)
+		z := base + j.signal*(0.2*effect(seed, 300, domain)+0.2*effect(seed, 301, slot%50)+0.3*effect(seed, 302, hour)+0.5*effect(seed, 303, agent)+
+			0.25*effect(seed, 304, region))
 		if !test && exchange == 4 {
 			z += 1.8
 		}
@@ -244,7 +268,28 @@ func rare(seed uint64) *analog {
 	return a
 }
 
-var analogs = map[string]func(seed uint64) *analog{"mobile": mobile, "display": display, "installs": installs, "jump": jump, "rare": rare}
+// shipped is like iPinYou 1458 with the predictions of another model, which is
+// too sure of itself, and the price that was paid; 80 clicks to learn from.
+func shipped(seed uint64) *analog {
+	r := rand.New(rand.NewPCG(seed, 6))
+	a := &analog{train: 100_000, names: []string{"price", "pctr"}}
+	for range 200_000 {
+		other := -9.2 + 0.8*r.NormFloat64()
+		if r.Float64() < 0.01 {
+			other += 3 + 2*r.Float64()
+		}
+		a.add(r, -7.55+0.7*(other+9), strconv.Itoa(zipf(r, 300, 0.3)), strconv.FormatFloat(sigmoid(other), 'g', 6, 64))
+	}
+	return a
+}
+
+var analogs = func() map[string]func(seed uint64) *analog {
+	all := map[string]func(seed uint64) *analog{"mobile": mobile, "display": display, "installs": installs, "rare": rare, "shipped": shipped}
+	for name, j := range jumps {
+		all[name] = j.analog
+	}
+	return all
+}()
 
 // points are pairs of normal numbers, and a number to draw a label by.
 type points struct {

@@ -19,11 +19,12 @@ type encoder struct {
 	n       int
 	clicks  float64
 	started float64 // rate of labels in the rows that it was made from
+	sizes   int     // how many fields have one
 
 	// Of the row at hand.
 	Hashes  []uint32  // one for each field
 	Numbers []float32 // for a forest
-	Rates   []float64 // for a linear model: 1, then what earlier rows say
+	Rates   []float64 // for a linear model: 1, the sizes of numbers, then what earlier rows say
 	ids     []uint32
 	tallies []*pastCount
 	now     float32
@@ -43,6 +44,7 @@ type tableField struct {
 	wide    bool // many values: how often one came says something
 	opaque  bool // numbers that are names: their size says nothing
 	split   byte // between the parts of a value that is a list; zero if it is none
+	size    *numberSize
 }
 
 type readingKind uint8
@@ -75,7 +77,8 @@ const (
 	maxTableFields = 96
 	maxPairs       = 14
 	seedTable      = field(1) << 20 // apart from the fields of bids
-	rareRows       = 2              // a value that came less often has the hash of rare ones
+	noNumber       = -1e30
+	rareRows       = 2 // a value that came less often has the hash of rare ones
 )
 
 // newEncoder looks at all rows once to tell what their columns are.
@@ -87,6 +90,10 @@ func newEncoder(rows *Rows) *encoder {
 		c := &rows.columns[i]
 		add := func(f tableField) {
 			if len(e.fields) < maxTableFields {
+				if f.kind == readCut { // integers are names as often as sizes
+					f.size = newNumberSize(rows, i)
+					e.sizes++
+				}
 				f.column, f.seed = i, seedTable+field(len(e.fields))
 				f.ids = map[uint64]uint32{}
 				e.fields = append(e.fields, f)
@@ -171,8 +178,7 @@ func (f *tableField) read(rows *Rows, value uint32) reading {
 }
 
 func (f *tableField) parse(s string) reading {
-	const none = -1e30
-	r := reading{number: none}
+	r := reading{number: noNumber}
 	class := uint64(1) << 62 // missing
 	if !missing(s) {
 		switch f.kind {
@@ -252,6 +258,11 @@ func (e *encoder) begin(cells []uint32) {
 	e.ids, e.tallies = e.ids[:0], e.tallies[:0]
 	mean, firm := e.prior()
 	base := logit(mean)
+	for i := range e.fields {
+		if f := &e.fields[i]; f.size != nil {
+			e.Rates = append(e.Rates, f.size.of(f.read(e.rows, cells[f.column]).number))
+		}
+	}
 	e.now = float32(e.n)
 	if e.clock >= 0 {
 		f := &e.fields[e.clock]

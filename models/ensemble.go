@@ -14,9 +14,9 @@ type EnsembleConfig struct {
 }
 
 // Ensemble predicts the label of rows by several learners, which it weighs by
-// how well they predicted the later part of the rows that it was made from,
-// and corrects the mean of what comes out as a [Calibrator] does. All go on
-// learning with each row. It is for one goroutine.
+// how well they predicted the later part of the rows that it was made from, and
+// believes as far as what comes proves them right. All go on learning with each
+// row. It is for one goroutine.
 type Ensemble struct {
 	enc     *encoder
 	crosses [][2]int
@@ -24,25 +24,14 @@ type Ensemble struct {
 	stack   *stackPosterior
 	inputs  []float64 // of the stack: 1, then the members' logits
 	base    float64
-	slopes  []slope
-	learned int
-	score   float64
+	outlook *outlook
+	score   float64 // of the row at hand by all members, above the base
+	p       float64
 	logits  []float64
 
 	row    encoded
 	cells  []uint32
 	report []Member
-}
-
-// slope believes the members' score by so much: all of it, a part, or only the
-// mean. Each is corrected by itself, and trusted by how well it predicts, so
-// that when what was learned says nothing of what comes, not much is lost. The
-// first is not corrected: the stack has a mean of its own, and while that holds
-// any other only adds noise.
-type slope struct {
-	by, trust float64
-	first     float64     // its trust before the first row
-	calib     *Calibrator // nil for none
 }
 
 // Member says how one learner of an ensemble did.
@@ -138,31 +127,8 @@ func NewEnsemble(rows *Rows, cfg EnsembleConfig) (*Ensemble, error) {
 		m.fit(s, 0, n, labels, e.crosses, func(f *forest) bool { return len(f.trees) < m.trees })
 	}
 	e.members = members
-	// What comes is of another time than what was learned from, by new members.
-	return e, e.restartSlopes()
-}
-
-func (e *Ensemble) restartSlopes() error {
-	cfg := DefaultCalibration()
-	cfg.Clicks, cfg.HalfLife = 10, 20_000
-	for i, v := range slopePriors {
-		if len(e.slopes) == i {
-			trust := v.trust
-			if e.enc.started < rareLabels {
-				trust = v.rare
-			}
-			e.slopes = append(e.slopes, slope{by: v.by, trust: trust, first: trust})
-		}
-		if i == 0 {
-			continue
-		}
-		c, err := NewCalibrator(cfg)
-		if err != nil {
-			return err
-		}
-		e.slopes[i].calib = c
-	}
-	return nil
+	e.outlook.begin()
+	return e, nil
 }
 
 // encode works out what learners see of the rows, or of the last ones, as
@@ -244,9 +210,7 @@ func (e *Ensemble) weigh(s *encodings, labels []bool, split int, progress func(s
 		variance = append(variance, stackVariance)
 	}
 	e.stack = newStackPosterior(mean, variance)
-	if err := e.restartSlopes(); err != nil {
-		return err
-	}
+	e.outlook = newOutlook(e.enc.started)
 	scores := make([]Score, len(members))
 	row := make([]float64, len(members))
 	for i := split; i < n; i++ {
@@ -255,7 +219,8 @@ func (e *Ensemble) weigh(s *encodings, labels []bool, split int, progress func(s
 			scores[k].Add(sigmoid(row[k]), labels[i])
 		}
 		e.combine(row)
-		e.learnStack(labels[i])
+		e.outlook.meet(e.score)
+		e.stack.learnOffset(e.inputs, e.base, labels[i])
 	}
 	for k := range members {
 		m := scores[k].Metrics()
@@ -298,73 +263,13 @@ func (e *Ensemble) growBest(m *member, s *encodings, split int, labels []bool) [
 	return best
 }
 
-// combine sets score, the logit of all members together.
+// combine sets score, what all members together say of a row.
 func (e *Ensemble) combine(logits []float64) {
 	e.inputs = append(e.inputs[:0], 1)
 	for _, l := range logits {
 		e.inputs = append(e.inputs, max(-8, min(l-e.base, 8)))
 	}
-	e.score = e.base + e.stack.logit(e.inputs)
-}
-
-// refitRows is how many rows there are between fits of a curve.
-const refitRows = 500
-
-// slopePriors have other trusts where labels are rare: there the mean is what
-// is known least.
-var slopePriors = []struct{ by, trust, rare float64 }{
-	{1, 0.5, 0.1}, {1, 0.15, 0.55}, {0.6, 0.15, 0.15}, {0.25, 0.1, 0.1}, {0, 0.1, 0.1},
-}
-
-const rareLabels = 0.02
-
-// slopeShared is what the slopes give back to one another with each row.
-const slopeShared = 1e-4
-
-// flat is the score as a slope of by takes it.
-func (e *Ensemble) flat(by float64) float64 { return sigmoid(e.base + by*(e.score-e.base)) }
-
-func (v *slope) predict(p float64) float64 {
-	if v.calib == nil {
-		return clampProbability(p)
-	}
-	return v.calib.Predict(0, p)
-}
-
-// learn returns what predict would have.
-func (v *slope) learn(p float64, label bool) float64 {
-	if v.calib == nil {
-		return clampProbability(p)
-	}
-	return v.calib.Learn(0, p, label)
-}
-
-func (e *Ensemble) probability() float64 {
-	sum := 0.0
-	for i := range e.slopes {
-		v := &e.slopes[i]
-		sum += v.trust * v.predict(e.flat(v.by))
-	}
-	return clampProbability(sum)
-}
-
-func (e *Ensemble) learnStack(label bool) {
-	e.learned++
-	total := 0.0
-	for i := range e.slopes {
-		v := &e.slopes[i]
-		v.trust *= math.Exp(-logLoss(v.learn(e.flat(v.by), label), label))
-		total += v.trust
-		if v.calib != nil && e.learned%refitRows == 0 {
-			v.calib.Refit()
-		}
-	}
-	for i := range e.slopes {
-		v := &e.slopes[i]
-		v.trust = (1-slopeShared)*v.trust/total + slopeShared*v.first
-	}
-	// The base is part of the score that the stack does not see.
-	e.stack.learnOffset(e.inputs, e.base, label)
+	e.score = e.stack.logit(e.inputs)
 }
 
 // ErrColumns means that a row has other columns than those before.
@@ -386,7 +291,8 @@ func (e *Ensemble) Predict(values [][]byte) (float64, error) {
 		e.logits = append(e.logits, e.members[i].logit(x))
 	}
 	e.combine(e.logits)
-	return e.probability(), nil
+	e.p = e.outlook.predict(e.score)
+	return e.p, nil
 }
 
 // Learn takes in the label of the row that was predicted last.
@@ -396,7 +302,9 @@ func (e *Ensemble) Learn(label bool) {
 			m.learn(&e.row, label)
 		}
 	}
-	e.learnStack(label)
+	e.outlook.learn(e.score, e.p, label)
+	// The base is part of the logit that the stack does not see.
+	e.stack.learnOffset(e.inputs, e.base, label)
 	e.enc.end(label)
 }
 

@@ -257,7 +257,7 @@ func BenchmarkEnsemblePredict(b *testing.B) {
 // ns/op is of the training and all predictions together.
 func BenchmarkEnsemble(b *testing.B) {
 	for _, name := range slices.Sorted(maps.Keys(analogs)) {
-		for seed := range uint64(3) {
+		for seed := range uint64(5) {
 			b.Run(fmt.Sprintf("%s/seed=%d", name, seed+1), func(b *testing.B) {
 				for b.Loop() {
 					o := analogs[name](seed + 1).run(b)

@@ -1,9 +1,6 @@
 package models
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // forestConfig sets how a forest is grown.
 type forestConfig struct {
@@ -18,7 +15,7 @@ type forestConfig struct {
 // left to explain (gradient boosting with second-order steps on binned
 // inputs, Chen and Guestrin 2016). It does not learn online.
 type forest struct {
-	edges [][]float32 // by input, rising: the bin of v is how many are below it
+	edges [][]float32 // by input, rising: the bin of v is how many are not above it
 	trees []tree
 	base  float64
 }
@@ -57,11 +54,15 @@ func newBins(rows []float32, inputs int) [][]float32 {
 }
 
 func bin(edges []float32, v float32) uint8 {
-	at, found := slices.BinarySearchFunc(edges, v, cmp.Compare[float32])
-	if found {
-		at++
+	low, high := 0, len(edges)
+	for low < high {
+		if at := (low + high) / 2; edges[at] <= v {
+			low = at + 1
+		} else {
+			high = at
+		}
 	}
-	return uint8(at)
+	return uint8(low)
 }
 
 // growForest grows on rows of inputs numbers each. After each tree it asks

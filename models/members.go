@@ -3,6 +3,7 @@ package models
 import (
 	"errors"
 	"math/bits"
+	"slices"
 )
 
 // tableBits leaves room for eight times the values, so that few collide.
@@ -57,20 +58,26 @@ func (e *Ensemble) newMembers(s *encodings) ([]member, error) {
 	ftrl("ftrl-crosses", FTRLConfig{Alpha: 0.05, Beta: 1, L2: 20}, 2, true)
 	fwfm("fwfm", 2, func(c *FwFMConfig) { c.Eta, c.L2 = 0.01, 1e-3 })
 
-	mean, variance := make([]float64, s.rates), make([]float64, s.rates)
-	for i := range mean {
-		mean[i], variance[i] = 0, 0.05
+	linear := func(name string, inputs func(x *encoded) []float64, mean, variance []float64) {
+		p := newStackPosterior(mean, variance)
+		members = append(members, member{
+			name: name, passes: 1,
+			learn: func(x *encoded, label bool) { p.learnOffset(inputs(x), e.base, label) },
+			logit: func(x *encoded) float64 { return e.base + p.logit(inputs(x)) },
+		})
 	}
-	for i := 1; i < s.rates; i++ {
-		mean[i] = 1 / float64(s.rates)
+	mean, variance := make([]float64, s.rates), make([]float64, s.rates)
+	sizes := 1 + e.enc.sizes
+	for i := range mean {
+		if variance[i] = 0.1; i >= sizes {
+			mean[i], variance[i] = 1/float64(s.rates-sizes+1), 0.05
+		}
 	}
 	variance[0] = 1
-	p := newStackPosterior(mean, variance)
-	members = append(members, member{
-		name: "rates", passes: 1,
-		learn: func(x *encoded, label bool) { p.learnOffset(x.rates, e.base, label) },
-		logit: func(x *encoded) float64 { return e.base + p.logit(x.rates) },
-	})
+	linear("rates", func(x *encoded) []float64 { return x.rates }, mean, variance)
+	if sizes > 1 {
+		linear("numbers", func(x *encoded) []float64 { return x.rates[:sizes] }, make([]float64, sizes), slices.Repeat([]float64{1}, sizes))
+	}
 
 	var grown *forest
 	members = append(members, member{

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // clickTable is a table of which the clicks depend on the site and the hour.
@@ -109,9 +111,13 @@ func TestModelEvaluateRefuses(t *testing.T) {
 		want                    string
 	}{
 		"empty":            {"", "click", ",", 1, nil, "the table is empty"},
-		"header alone":     {head, "click", ",", 1, nil, "the table has 0"},
+		"header alone":     {head, "click", ",", 1, nil, "a header row and no other"},
 		"no label":         {good, "clicks", ",", 1, nil, `no column is named "clicks"; the columns are click, site`},
 		"label of another": {head + "0,a\n2,b\n", "click", ",", 2, nil, `line 3: column "click": "2", want 0 or 1`},
+		"label of words":   {head + "maybe,a\n", "click", ",", 1, nil, `line 2: column "click": "maybe", want 0 or 1 (or false or true`},
+		"UTF-16":           {"\xff\xfec\x00", "click", ",", 1, nil, "UTF-16"},
+		"spreadsheet":      {"PK\x03\x04", "click", ",", 1, nil, "spreadsheet"},
+		"broken gzip":      {"\x1f\x8b\x00\x00", "click", ",", 1, nil, "gzip"},
 		"label is empty":   {head + ",a\n", "click", ",", 1, nil, `line 2: column "click"`},
 		"fields":           {head + "0,a\n\n0,a,b\n", "click", ",", 2, nil, "line 4: 3 values, want 2"},
 		"train beyond":     {good, "click", ",", 21, nil, "21 rows, but the table has 20"},
@@ -161,9 +167,79 @@ func TestModelEvaluateOfLittle(t *testing.T) {
 		if _, err := json.Marshal(r); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if !(r.LogLoss > 0) || !(r.AUC >= 0 && r.AUC <= 1) {
+		if !(r.LogLoss > 0) || r.AUC != nil && !(*r.AUC >= 0 && *r.AUC <= 1) {
 			t.Errorf("%s: %+v", name, r)
 		}
+	}
+}
+
+// What the predicted rows do not define is not a number that looks like one.
+func TestModelEvaluateUndefined(t *testing.T) {
+	half := "click,a\n" + strings.Repeat("1,x\n0,y\n", 20)
+	for _, tt := range []struct {
+		name, rows string
+		null       []string
+		say        string
+	}{
+		{"no positives", strings.Repeat("0,x\n", 30), []string{"auc", "ne", "calibration", "calibration_after_2000"}, "auc undefined: no positive rows\n"},
+		{"no negatives", strings.Repeat("1,x\n", 30), []string{"auc", "ne", "calibration_after_2000"}, "ne undefined: no negative rows\n"},
+		{"few", half[len("click,a\n"):], []string{"calibration_after_2000"}, "calibration_after_2000 undefined: no more than 2000 rows predicted\n"},
+		{"none later", "1,x\n" + strings.Repeat("0,y\n", 2100), []string{"calibration_after_2000"}, "calibration_after_2000 undefined: no positive rows after the first 2000\n"},
+		{"many", strings.Repeat("1,x\n0,y\n", 1001), nil, "calibration_after_2000 0.9"},
+	} {
+		args := []string{"model", "evaluate", "--in", write(t, "rows.csv", half+tt.rows), "--label", "click", "--train", "40"}
+		out := mustRun(t, append(args, "--json")...)
+		var got map[string]*json.RawMessage
+		if err := json.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatalf("%s: %s: %v", tt.name, out, err)
+		}
+		for _, name := range []string{"auc", "ne", "calibration", "calibration_after_2000", "log_loss", "ece"} {
+			if v, ok := got[name]; !ok || (v == nil) != slices.Contains(tt.null, name) {
+				t.Errorf("%s: %s in %s", tt.name, name, out)
+			}
+		}
+		if text := mustRun(t, args...); !strings.Contains(text, tt.say) {
+			t.Errorf("%s: want %q in\n%s", tt.name, tt.say, text)
+		}
+	}
+}
+
+// However a table writes its labels, packed or not, its figures are the same.
+func TestModelEvaluateReadsLabels(t *testing.T) {
+	plain := clickTable(600)
+	run := func(r io.Reader) *evaluationResult {
+		v := evaluation{label: "click", train: 400, delimiter: ",", progress: io.Discard}
+		got, err := v.run(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	want := run(strings.NewReader(plain))
+	for _, words := range [][2]string{{"0.0", "1.0"}, {"false", "true"}, {"No", "YES"}} {
+		lines := strings.SplitAfter(plain, "\n")
+		for i, line := range lines[1 : len(lines)-1] {
+			fields := strings.SplitN(line, ",", 3)
+			lines[i+1] = fields[0] + "," + words[fields[1][0]-'0'] + "," + fields[2]
+		}
+		if got := run(strings.NewReader(strings.Join(lines, ""))); got.LogLoss != want.LogLoss || *got.AUC != *want.AUC {
+			t.Errorf("labels of %q: log loss %v, want %v", words, got.LogLoss, want.LogLoss)
+		}
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	io.WriteString(w, plain)
+	w.Close()
+	if got := run(&packed); got.LogLoss != want.LogLoss {
+		t.Errorf("packed: log loss %v, want %v", got.LogLoss, want.LogLoss)
+	}
+	var half bytes.Buffer
+	w = gzip.NewWriter(&half)
+	io.WriteString(w, plain)
+	w.Close()
+	v := evaluation{label: "click", train: 400, delimiter: ",", progress: io.Discard}
+	if _, err := v.run(bytes.NewReader(half.Bytes()[:half.Len()/2])); err == nil || !strings.Contains(err.Error(), "line ") {
+		t.Errorf("half of a packed table: %v", err)
 	}
 }
 
