@@ -30,6 +30,9 @@ func (b *Bidder) price(s *scratch, imp *rtb.Imp, best int) int {
 			o.price = c.LineItem.Fees.Off(rtb.Money(float64(o.value) * part))
 		}
 		floor := max(c.Floor, b.secondsFloor(imp, c), 1)
+		if limit := c.LineItem.Fees.Off(b.Pacer.Most(c.LineItem.Slot)); o.price > limit {
+			o.price = max(limit, min(o.price, floor))
+		}
 		o.auction = knownAuction(s.request.Auction)
 		if deal := dealOf(imp, c); deal != nil {
 			if o.auction = knownAuction(auctionOf(&s.request, deal)); o.auction == fixedPrice {

@@ -282,6 +282,7 @@ func (r *replaying) auction(ctx context.Context, b *replayBidder, i int, now int
 	b.Offer(slot)
 	value := models.Value(r.item.Goal, l.PCTR[i], 0)
 	bid := rtb.Money(min(highestBid, float64(value)*b.Multiplier(slot)))
+	bid = min(bid, b.Most(slot))
 	made := time.Unix(0, now)
 	var outcome models.Outcome
 	if r.shading != nil && bid > 0 {

@@ -378,3 +378,22 @@ func FuzzReadAuctionLog(f *testing.F) {
 		}
 	})
 }
+
+// Where nearly all of the value is in a few rows, each of which is worth more
+// than all of the money, none is missed.
+func TestReplayWinsWhatIsWorthMost(t *testing.T) {
+	l := (&AuctionMarket{Rows: 60_000, Seed: 104}).Make()
+	for i := range l.PCTR {
+		if l.PCTR[i] /= 3; i%1000 == 500 {
+			l.PCTR[i] = 0.8
+		}
+	}
+	for _, part := range []float64{1. / 64, 1. / 8} {
+		for _, multiplier := range []float64{0.2, 5} {
+			res := replayed(t, Replay{Log: l, Budget: supply(l) * part, Auction: AuctionSecond, Multiplier: multiplier, Seed: 1})
+			if res.OracleShare < 0.99 || res.Overspend > 0 {
+				t.Errorf("%v of the supply, multiplier %v: %.4f of the oracle, overspent %v", part, multiplier, res.OracleShare, res.Overspend)
+			}
+		}
+	}
+}

@@ -122,9 +122,11 @@ func (a *account) settle(live, open bool, epoch, cost, charge int64, age float64
 	case live && a.withdraw(epoch, cost):
 		a.resolved += cost
 		a.decide(epoch, cost, charge, age)
+		a.stream.decide(epoch, cost, charge)
 		a.relent(cost)
 	default:
 		a.late += charge
+		a.stream.paid += float64(charge)
 		cost = 0
 	}
 	a.paid += charge
@@ -145,6 +147,7 @@ func (a *account) release(epoch, cost int64, age float64) {
 	if a.withdraw(epoch, cost) {
 		a.resolved += cost
 		a.decide(epoch, cost, 0, age)
+		a.stream.decide(epoch, cost, 0)
 		a.relent(cost)
 		a.committed.Add(-cost)
 	}
@@ -169,6 +172,7 @@ func (a *account) expire(epoch int64, age float64) {
 	if v := a.ring[epoch&(ringSize-1)].Swap(0); v != 0 {
 		a.resolved += v
 		a.decide(epoch, v, 0, age)
+		a.stream.decide(epoch, v, 0)
 		a.committed.Add(-v)
 	}
 	a.levels[epoch&(ringSize-1)] = 0
@@ -203,6 +207,27 @@ func (a *account) spent() int64 { return a.others + a.charged }
 
 // today is the part of spent that belongs to the advertiser's day.
 func (a *account) today() int64 { return a.spent() - a.before }
+
+const (
+	bidsLeft   = 32  // bids at least that the money left is for
+	timesGrain = 8.0 // but a bid may be so many times a typical payment
+)
+
+// dearest is what one bid may cost where money is scarce. What is left should
+// be enough for many, or bids worth most would find no room at all.
+func (a *account) dearest() int64 {
+	left := unlimited
+	if a.terms.total > 0 {
+		left = a.terms.total - a.spent()
+	}
+	if a.terms.daily > 0 {
+		left = min(left, a.terms.daily-a.today())
+	}
+	if left >= maxCost || a.measure != rtb.OfMoney {
+		return maxCost
+	}
+	return max(1, min(left, max(left/bidsLeft, int64(timesGrain*a.grain()))))
+}
 
 // turn begins a new day where the old one is over. A clock that is set back
 // does not bring a day back.

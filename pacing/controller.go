@@ -62,7 +62,8 @@ type steering struct {
 
 	history *history
 	stream  stream
-	came    float64 // opportunities between the two last Steps
+
+	came, cameCost float64 // opportunities between the two last Steps, and what was asked for them
 }
 
 // payShare is the part of what is held that will be spent: all of it, until
@@ -94,7 +95,7 @@ func (a *account) observe(now int64, dt float64) {
 	a.seen += a.opportunities
 	a.hourSum += a.opportunities
 	a.hourTime += dt
-	a.came = a.opportunities
+	a.came, a.cameCost = a.opportunities, a.asked
 	a.asked, a.offered, a.opportunities = 0, 0, 0
 	if now >= a.hourEnd {
 		a.closeHour(now)
@@ -116,8 +117,9 @@ func (a *account) closeHour(now int64) {
 	a.hourSum, a.hourTime = 0, 0
 }
 
-// steer moves the multipliers and the valves after a Step of dt seconds.
-func (a *account) steer(now, dt float64) {
+// steer moves the multipliers and the valves after a Step of dt seconds, whose
+// bids were made between two epochs.
+func (a *account) steer(now, dt float64, first, last int64) {
 	expected := a.expectedSpend()
 	// What was refused for lack of room would have been spent too: bids that are
 	// too dear are no reason to bid more. Unless there is more room now.
@@ -138,7 +140,7 @@ func (a *account) steer(now, dt float64) {
 		return
 	}
 	if a.stream.on {
-		a.stream.course(a, now, a.came, open)
+		a.stream.course(a, now, first, last)
 		a.note(now)
 		return
 	}

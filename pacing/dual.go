@@ -59,10 +59,12 @@ func (s *steering) meet(asked float64, g *Grant) {
 	if asked <= 0 || g.Multiplier <= 0 || g.Nodes < 2 {
 		return
 	}
+	move := meeting * math.Log(g.Multiplier/asked)
 	for mode := range s.duals {
 		d := &s.duals[mode]
-		d.log = max(math.Log(lowestMultiplier), min(0, d.log+meeting*math.Log(g.Multiplier/asked)))
+		d.log = max(math.Log(lowestMultiplier), min(0, d.log+move))
 	}
+	s.stream.log += move // what was learned is of that one now
 }
 
 // pulse knows how grainy the spend of an account is, and from that how fast

@@ -141,6 +141,14 @@ func (x *expectation) delay() float64 {
 	return x.waited / x.sum
 }
 
+// grain is the size of a typical payment, of the money paid; zero when there was none.
+func (x *expectation) grain() float64 {
+	if x.sum <= 0 {
+		return 0
+	}
+	return x.squares / x.sum
+}
+
 // likely is the part of what is held that will be paid, once that is known.
 func (x *expectation) likely() (share float64, known bool) {
 	return max(0.01, x.share), x.payments >= knownToPay && x.share > 0

@@ -67,6 +67,9 @@ func (p *Pacer) Forecast(id rtb.AccountID, f Forecast) error {
 	}
 	a.forecast = &outlook{from: f.From.Unix(), until: f.Until.Unix(), total: f.Opportunities}
 	a.stream = stream{on: f.Stream}
+	if f.Stream {
+		a.stream.trials = new([ringSize]trial)
+	}
 	if len(f.Shares) > 0 {
 		sums, sum := make([]float64, len(f.Shares)+1), 0.0
 		for i, share := range f.Shares {

@@ -83,3 +83,24 @@ func TestForecastsAreValidated(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Where money is scarce a bid leaves some for others.
+func TestDearBidsLeaveMoney(t *testing.T) {
+	p := assigned(monday, even(32*rtb.Unit))
+	if got := p.Most(0); got < 32*rtb.Unit {
+		t.Errorf("a bid of all its value may cost %s", got)
+	}
+	f := Forecast{From: monday, Until: monday.Add(24 * time.Hour), Stream: true, Multiplier: 0.5}
+	if err := p.Forecast(named("line-item/b"), f); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Most(0); got != rtb.Unit {
+		t.Errorf("of 32 a bid may cost %s, want 1", got)
+	}
+	p.Take(0, 2*rtb.Unit, monday)
+	p.Settle(0, 2*rtb.Unit, 2*rtb.Unit, monday, monday)
+	p.Step(monday.Add(time.Second))
+	if got := p.Most(0); got != 16*rtb.Unit {
+		t.Errorf("where payments are of 2 a bid may cost %s, want 16", got)
+	}
+}

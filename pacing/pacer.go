@@ -66,6 +66,7 @@ type slot struct {
 	offers              atomic.Int64  // opportunities that were priced since the last Step
 	clicks, conversions atomic.Int64  // since the last Step, in eventParts
 	multiplier          atomic.Uint64 // bits of a float64
+	most                atomic.Int64  // cost of one bid
 	caps                *costCaps     // nil for none
 
 	id      rtb.LineItemID
@@ -173,6 +174,16 @@ func (p *Pacer) Multiplier(slot int32) float64 {
 		return 1
 	}
 	return math.Float64frombits(s.multiplier.Load())
+}
+
+// Most is what a bid of a line item should cost at most. One that is worth far
+// more than others cost is as good as won with less, and leaves money for them.
+func (p *Pacer) Most(slot int32) rtb.Money {
+	s := p.slot(slot)
+	if s == nil {
+		return rtb.Money(maxCost)
+	}
+	return rtb.Money(s.most.Load())
 }
 
 // Take holds cost, what a bid made now will take at most, on every budget of

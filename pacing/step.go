@@ -46,7 +46,7 @@ func (p *Pacer) step(now time.Time) []stop {
 		}
 		a.turn(second)
 		if dt > 0 {
-			a.steer(at, dt)
+			a.steer(at, dt, p.epoch(before), max(p.epoch(before), p.epoch(second-1)))
 		}
 		a.limits(at)
 	}
@@ -178,7 +178,14 @@ func (t *table) open() {
 			gate = gateStopped
 		}
 		t.gates[i].Store(gate)
-		s.multiplier.Store(math.Float64bits(s.multiply(d)))
+		multiplier, most := s.multiply(d), maxCost
+		if multiplier < 1 {
+			for _, a := range d.accounts {
+				most = min(most, a.dearest())
+			}
+		}
+		s.multiplier.Store(math.Float64bits(multiplier))
+		s.most.Store(most)
 	}
 	t.tighten()
 }
