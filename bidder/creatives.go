@@ -45,28 +45,33 @@ func (b *Bidder) draw(s *scratch, imp *rtb.Imp, c *targeting.Candidate, fits []t
 	return b.Creatives.Choose(s.options[:len(fits)], models.CellOf(s.features.Hashes), s.context.Coin, b.cfg.Explore)
 }
 
-// explore chooses among the offers by draws, as among the creatives of a line
-// item: what is never shown is never learned of, and might be the best. It
-// returns the place of one, best where nothing else is drawn. Only what is
-// predicted to be clicked is uncertain.
+// explore chooses among the offers by their worth and a draw of how far off that
+// may be: what is never shown is never learned of, and might be the best. It
+// returns the place of one, best where nothing else is drawn, or that would give
+// up too much. Only what is predicted to be clicked is in doubt.
 func (b *Bidder) explore(s *scratch, imp *rtb.Imp, best int) int {
 	if b.cfg.Explore == 0 || s.predicting != imp || s.offers[best].arm.Holdout {
 		return best
 	}
-	n := 0
+	cell, most, drawn := models.CellOf(s.features.Hashes), 0.0, best
 	for i := range s.offers {
 		o := &s.offers[i]
-		if o.reason != rtb.BidMade || o.arm.Holdout || s.matches.Candidates[o.candidate].LineItem.Goal.Type == rtb.GoalCPM {
+		c := &s.matches.Candidates[o.candidate]
+		if o.reason != rtb.BidMade || o.arm.Holdout {
 			continue
 		}
-		s.options[n], s.drawn[n] = models.Option{Creative: s.matches.Candidates[o.candidate].Creative.ID, P: float64(o.worth)}, i
-		n++
+		draw := float64(o.worth)
+		if c.LineItem.Goal.Type != rtb.GoalCPM {
+			draw *= b.Creatives.Doubt(c.Creative.ID, cell, s.context.Coin)
+		}
+		if draw > most {
+			most, drawn = draw, i
+		}
 	}
-	if n < 2 {
-		return best
+	if models.Affords(float64(s.offers[best].worth), float64(s.offers[drawn].worth), b.cfg.Explore, s.context.Coin) {
+		return drawn
 	}
-	chosen, _ := b.Creatives.Choose(s.options[:n], models.CellOf(s.features.Hashes), s.context.Coin, b.cfg.Explore)
-	return s.drawn[chosen]
+	return best
 }
 
 // explainChoice says which creatives of a candidate fit, and why that one is

@@ -124,13 +124,14 @@ func TestExperienceChoosesAmongLineItems(t *testing.T) {
 	items[1].Goal.Value += items[1].Goal.Value / 50
 	f := newFixture(t, items)
 	body := request("0", "")
-	if cold := f.shares(t, 2000, body); cold["banner-100"] < 100 || cold["banner-101"] < 100 {
+	cold := f.shares(t, 2000, body)
+	if cold["banner-100"] < 100 || cold["banner-101"] < 100 {
 		t.Errorf("of line items that nobody knows: shown %v, want both", cold)
 	}
-	teach(f.Creatives, 100, 0.7, 100_000)
-	teach(f.Creatives, 101, 1.4, 100_000)
-	if warm := f.shares(t, 1000, body); warm["banner-101"] != 1000 {
-		t.Errorf("shown %v, want the best known", warm)
+	teach(f.Creatives, 100, 1, 2_000_000)
+	teach(f.Creatives, 101, 1, 2_000_000)
+	if warm := f.shares(t, 2000, body); warm["banner-101"] <= cold["banner-101"]+100 {
+		t.Errorf("shown %v, and %v while nobody knew them: want the one worth more, more often", warm, cold)
 	}
 	prices := map[string]rtb.Money{}
 	s := newScratch()

@@ -22,8 +22,7 @@ type scratch struct {
 	features models.Features
 	native   nativeFit
 	offers   []offer
-	options  [max(targeting.MaxFits, maxCandidates)]models.Option
-	drawn    [maxCandidates]int // offers that options are of
+	options  [targeting.MaxFits]models.Option
 	exposed  exposed
 	index    *targeting.Index
 

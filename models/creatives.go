@@ -247,11 +247,24 @@ func (c *Creatives) Choose(options []Option, cell uint8, coin uint64, share floa
 	if drawn == best {
 		return best, ChoseBest
 	}
-	lost := options[best].Mean - options[drawn].Mean
-	if lost*unit(mix(coin^key2, key1)) > share*options[best].Mean {
+	if !Affords(options[best].Mean, options[drawn].Mean, share, coin) {
 		return best, HeldToBest
 	}
 	return drawn, ChoseDraw
+}
+
+// Affords says whether what is drawn may be followed in place of the best.
+func Affords(best, drawn, share float64, coin uint64) bool {
+	return (best-drawn)*unit(mix(coin^key2, key1)) <= share*best
+}
+
+// Doubt is a draw of the creative's ratio over its mean. Between line items it is
+// the model that says which is better, and learns it: the mean, which remembers
+// what the model did not know in the past, would count that twice. With the same
+// coin it is the draw that Choose makes.
+func (c *Creatives) Doubt(creative rtb.CreativeID, cell uint8, coin uint64) float64 {
+	p := c.current.Load().of(creative, cell)
+	return p.draw(mix(coin^key0, uint64(creative)^key1)) / float64(p.mean)
 }
 
 // unit is a number from 0 to 1.
