@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 
 	"bidwell/events/report"
 	"bidwell/rtb"
@@ -84,6 +85,10 @@ func (s *Server) registerExperimentResults() {
 		if in.Metric != "" {
 			ask.Metric = report.Metric(in.Metric)
 		}
+		holdout := slices.ContainsFunc(x.Arms, func(a ExperimentArm) bool { return a.Holdout })
+		if holdout && ask.Metric != report.Conversions && ask.Metric != report.Value {
+			return nil, huma.Error422UnprocessableEntity("metric: who is held out sees no ad, so only conversions and value can be compared")
+		}
 		result, err := s.parts.ExperimentResult(ask)
 		if errors.Is(err, report.ErrLetGo) {
 			return nil, huma.Error410Gone(err.Error())
@@ -92,6 +97,9 @@ func (s *Server) registerExperimentResults() {
 			return nil, s.problem(err)
 		}
 		out := showResult(result)
+		if holdout && !result.Uploaded && out.Withheld == "" {
+			out.withhold("who is held out clicks on nothing, so nothing is known of their conversions: upload those of all arms (bidwell conversions import)")
+		}
 		out.Experiment, out.Metric, out.Primary, out.Began = in.ID, string(ask.Metric), string(ask.Metric) == x.Metric, x.Began
 		if x.Began == "" && x.begun(s.parts.Now()) {
 			out.Began = x.Start
@@ -129,6 +137,14 @@ func showResult(r *report.Result) *ExperimentResults {
 		})
 	}
 	return out
+}
+
+// withhold takes out all that compares.
+func (r *ExperimentResults) withhold(why string) {
+	r.Withheld, r.Comparisons, r.Increments = why, []report.ComparisonFigures{}, nil
+	for i := range r.Arms {
+		r.Arms[i].Rate = nil
+	}
 }
 
 func money(m rtb.Money) Amount { return Amount(m.String()) }

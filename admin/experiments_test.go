@@ -292,13 +292,14 @@ func TestExperimentNumbersEnd(t *testing.T) {
 
 func TestExperimentResults(t *testing.T) {
 	var asked report.Ask
+	uploaded := false
 	c := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	s := start(t, func(p *admin.Parts) {
 		p.Now = func() time.Time { return c.now }
 		p.ExperimentResult = func(a report.Ask) (*report.Result, error) {
 			asked = a
 			users := [2]float64{5000, 5100}
-			if a.Metric == report.Spend {
+			if a.Metric == report.Value {
 				users[1] = 9000
 			}
 			arms := []report.ArmSample{{Name: "holdout", Weight: 1, Sample: report.Proportion(int(users[0]), 100)}, {Name: "ads", Weight: 1, Sample: report.Proportion(int(users[1]), 160)}}
@@ -306,7 +307,7 @@ func TestExperimentResults(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			result := &report.Result{Reading: reading, Part: 0.5, Looks: 4, Totals: []report.Totals{{Users: 5000}, {Users: 5100, Clicks: 9, Value: 2_500_000_000}}}
+			result := &report.Result{Reading: reading, Part: 0.5, Looks: 4, Uploaded: uploaded, Totals: []report.Totals{{Users: 5000}, {Users: 5100, Clicks: 9, Value: 2_500_000_000}}}
 			if !reading.Ratio.Withholds() {
 				result.Increments = []report.Incrementality{{Treated: 0.2, Control: 0, Lift: math.NaN(), LiftInterval: report.Interval{Low: math.Inf(-1), High: math.Inf(1)}}}
 			}
@@ -318,8 +319,17 @@ func TestExperimentResults(t *testing.T) {
 		"arms": [{"name": "ads", "weight": 2}, {"name": "holdout", "weight": 1, "control": true, "holdout": true}]}`)
 	client := admin.NewClient(s.url)
 	defer client.Close()
+	// Who sees no ad clicks on none: without an upload there is nothing to compare.
 	r, err := client.ExperimentResults(t.Context(), "lift", "")
 	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.Withheld, "upload") || len(r.Comparisons) != 0 || len(r.Increments) != 0 || r.Arms[0].Rate != nil || len(r.Totals) != 2 {
+		t.Errorf("before an upload: %+v", r)
+	}
+	s.want(422, "GET", "/v1/experiments/lift/results?metric=spend", "").problems(t)
+	uploaded = true
+	if r, err = client.ExperimentResults(t.Context(), "lift", ""); err != nil {
 		t.Fatal(err)
 	}
 	want := report.Ask{Experiment: 1, Control: 1, Metric: report.Conversions, Settings: report.Settings{Effect: 0.3},
@@ -332,7 +342,7 @@ func TestExperimentResults(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	c.now = c.now.Add(48 * time.Hour)
-	if r, err = client.ExperimentResults(t.Context(), "lift", "spend"); err != nil || r.Primary || r.Began != "2026-11-02T00:00:00Z" {
+	if r, err = client.ExperimentResults(t.Context(), "lift", "value"); err != nil || r.Primary || r.Began != "2026-11-02T00:00:00Z" {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// Nothing of the arms but how many users they have.

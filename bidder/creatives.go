@@ -48,16 +48,18 @@ func (b *Bidder) draw(s *scratch, imp *rtb.Imp, c *targeting.Candidate, fits []t
 // explore chooses among the offers by their worth and a draw of how far off that
 // may be: what is never shown is never learned of, and might be the best. It
 // returns the place of one, best where nothing else is drawn, or that would give
-// up too much. Only what is predicted to be clicked is in doubt.
+// up too much. Only what is predicted to be clicked is in doubt. Offers of a
+// holdout take part as all others do: ghosts must be those who would have been
+// shown the ad.
 func (b *Bidder) explore(s *scratch, imp *rtb.Imp, best int) int {
-	if b.cfg.Explore == 0 || s.predicting != imp || s.offers[best].arm.Holdout {
+	if b.cfg.Explore == 0 || s.predicting != imp {
 		return best
 	}
 	cell, most, drawn := models.CellOf(s.features.Hashes), 0.0, best
 	for i := range s.offers {
 		o := &s.offers[i]
 		c := &s.matches.Candidates[o.candidate]
-		if o.reason != rtb.BidMade || o.arm.Holdout {
+		if o.reason != rtb.BidMade {
 			continue
 		}
 		draw := float64(o.worth)

@@ -3,6 +3,8 @@ package loadtest
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
+	"io"
 	"math"
 	"reflect"
 	"slices"
@@ -395,5 +397,26 @@ func TestReplayWinsWhatIsWorthMost(t *testing.T) {
 				t.Errorf("%v of the supply, multiplier %v: %.4f of the oracle, overspent %v", part, multiplier, res.OracleShare, res.Overspend)
 			}
 		}
+	}
+}
+
+func TestAuctionLogsMayBePacked(t *testing.T) {
+	const text = "time,price,pctr,click\n1767571200661,95,0.002,0\n1767571200700,12,0.001,1\n"
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	io.WriteString(z, text)
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want, err := ReadAuctionLog(strings.NewReader(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadAuctionLog(bytes.NewReader(packed.Bytes()), nil)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	if _, err := ReadAuctionLog(bytes.NewReader(packed.Bytes()[:packed.Len()-5]), nil); err == nil {
+		t.Error("a log that is cut off is read")
 	}
 }

@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"bufio"
+	"compress/gzip"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -52,13 +53,21 @@ func (l *AuctionLog) cost(i int) float64 {
 	return l.Price[i]
 }
 
-// ReadAuctionLog reads CSV whose first row names its columns: price and pctr,
+// ReadAuctionLog reads CSV, plain or gzip, whose first row names its columns: price and pctr,
 // and as it likes time, click, exchange and floor. Times are unix seconds or
 // milliseconds, RFC 3339, or digits such as 20131023000102003. Other columns
 // are an error, for they may be misspelt. Progress is told now and then how
 // many rows there are; nil for none.
 func ReadAuctionLog(in io.Reader, progress func(done int)) (*AuctionLog, error) {
-	r := csv.NewReader(bufio.NewReaderSize(in, 256<<10))
+	plain := bufio.NewReaderSize(in, 256<<10)
+	if start, _ := plain.Peek(2); string(start) == "\x1f\x8b" {
+		unpacked, err := gzip.NewReader(plain)
+		if err != nil {
+			return nil, fmt.Errorf("gzip: %w", err)
+		}
+		plain = bufio.NewReaderSize(unpacked, 256<<10)
+	}
+	r := csv.NewReader(plain)
 	r.ReuseRecord = true
 	header, err := r.Read()
 	if errors.Is(err, io.EOF) {

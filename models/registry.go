@@ -345,7 +345,8 @@ func (r *Registry) Try(ctx context.Context, number uint32, share Share, match Ma
 }
 
 // Rollback takes the live version or the canary out of service. What was live
-// before the live one comes back, and stays whatever is learned.
+// before the live one comes back. It stays whatever is learned, unless it was a
+// person who had chosen the one that leaves.
 func (r *Registry) Rollback(ctx context.Context, number uint32, reason string, match Match) (Version, error) {
 	return r.apply(ctx, number, match, false, func(all Versions, now time.Time) (Versions, error) {
 		return all.Rollback(number, reason, true, now)

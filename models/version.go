@@ -205,7 +205,7 @@ func (v Versions) Rollback(number uint32, reason string, pinned bool, now time.T
 	bad.become(RolledBack, now)
 	bad.Reason = reason
 	back.become(Live, now)
-	back.Pinned = pinned
+	back.Pinned = pinned && !bad.Pinned // what a person had chosen is gone, and with it that what is learned must wait
 	return Versions{bad, back}, nil
 }
 

@@ -334,3 +334,18 @@ func TestOldVersions(t *testing.T) {
 		t.Errorf("then %d and %d more are old", len(again), len(more))
 	}
 }
+
+// A person who rolls back what was learned wants it to wait; one who rolls back
+// what a person had chosen wants what was before, and that did not.
+func TestRollbackPins(t *testing.T) {
+	for _, chosen := range []bool{false, true} {
+		all := Versions{{Number: 1, Status: Retired, Kept: true}, {Number: 2, Status: Live, Before: 1, Pinned: chosen, Kept: true}}
+		changed, err := all.Rollback(2, "a whim", true, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back := changed[1]; back.Number != 1 || back.Status != Live || back.Pinned == chosen {
+			t.Errorf("after one that was chosen (%t): %+v", chosen, back)
+		}
+	}
+}

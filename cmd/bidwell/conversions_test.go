@@ -59,7 +59,6 @@ func (p *program) mustConvert(list string, args ...string) admin.ConversionsResu
 	return r
 }
 
-// device is the nth device id of a test.
 // Users of both arms come, those with ads see one, and then people buy: of the
 // holdout as well, which no click can tell. Only the upload says what ads add.
 func TestConversionsOfHoldout(t *testing.T) {
@@ -92,8 +91,11 @@ func TestConversionsOfHoldout(t *testing.T) {
 	r := results("all users are assigned", func(r *admin.ExperimentResults) bool {
 		return r.Arms[0].Users == int64(len(held)) && r.Arms[1].Users == int64(len(shown)) && r.Totals[1].Impressions == uint64(len(shown))
 	})
-	if len(held) < 80 || len(shown) < 80 || r.Increments[0].Control != 0 || r.Increments[0].Treated != 0 {
-		t.Fatalf("%d held out, %d shown: %+v", len(held), len(shown), r.Increments)
+	if len(held) < 80 || len(shown) < 80 || !strings.Contains(r.Withheld, "upload") || len(r.Increments)+len(r.Comparisons) > 0 {
+		t.Fatalf("%d held out, %d shown: %+v, want no comparison before there is an upload", len(held), len(shown), r)
+	}
+	if out, err := command(t, "experiment", "results", "ads", "--metric", "ctr", p.api()); err == nil || !strings.Contains(err.Error(), "conversions and value") {
+		t.Errorf("clicks of a holdout: %v, %s", err, out)
 	}
 
 	// Every second one who saw an ad buys, and every fourth of the others.

@@ -42,7 +42,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		newServeCommand(), newDemoCommand(), newApplyCommand(), newAudienceCommand(), newConversionsCommand(),
 		newExplainCommand(), newReportCommand(), newModelCommand(), newExperimentCommand(), newVersionCommand(),
 	)
+	for _, group := range root.Commands() {
+		if !group.Runnable() {
+			group.RunE = unknownCommand
+		}
+	}
 	return root.ExecuteContext(ctx)
+}
+
+// unknownCommand is what a command does that has others below it and was called
+// with none of them: it shows its help, and fails where a word is none of them.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s: unknown command %q; bidwell %s --help lists them", cmd.Name(), args[0], cmd.Name())
+	}
+	return cmd.Help()
 }
 
 func newVersionCommand() *cobra.Command {

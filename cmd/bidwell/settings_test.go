@@ -41,6 +41,11 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 	_, err := command(t, "bid")
 	wantError(t, err, `unknown command "bid"`)
+	for _, group := range []string{"model", "report", "experiment", "audience", "conversions"} {
+		_, err = command(t, group, "nosuch")
+		wantError(t, err, group+`: unknown command "nosuch"`)
+		wantText(t, mustRun(t, group), "Available Commands")
+	}
 	_, err = command(t, "serve", "now")
 	wantError(t, err, "now")
 	_, err = command(t, "apply", "first.yaml", "second.yaml")
