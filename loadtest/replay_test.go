@@ -101,6 +101,7 @@ func TestReplayOfSeveralBidders(t *testing.T) {
 		{"first price, as soon as possible", 1. / 8, func(r *Replay) {
 			r.Auction, r.Unshaded, r.Late, r.Pacing, r.Value = AuctionFirst, true, 2000, "asap", 50_000
 		}, 0.97, 0},
+		{"by the traffic as it comes", 1. / 4, func(r *Replay) { r.Late, r.Profile = 2000, nil }, 0.93, 0.9},
 		{"losses never told", 1. / 4, func(r *Replay) { r.Late, r.Losses, r.Bidders = 300, "never", 3 }, 0.97, 0.9},
 	}
 	for _, tt := range tests {
@@ -118,7 +119,7 @@ func TestReplayOfSeveralBidders(t *testing.T) {
 			if res.Overspend > 0 || res.LateCharges > 0 {
 				t.Errorf("overspent by %v, %v late", res.Overspend, res.LateCharges)
 			}
-			if res.Utilisation < tt.used {
+			if res.Utilisation < tt.used || res.Utilisation > 1 {
 				t.Errorf("used %.4f of the budget, want %v", res.Utilisation, tt.used)
 			}
 			if res.OracleShare < tt.best {

@@ -437,12 +437,27 @@ func FuzzReadModel(f *testing.F) {
 	if err := (&Model{Clicks: prior, Orders: map[rtb.CampaignID]rtb.Money{1: rtb.Unit}}).Write(&file); err != nil {
 		f.Fatal(err)
 	}
+	f.Add(slices.Clone(file.Bytes()[:file.Len()-4]))
+	g, err := newPairings(10, nil, 1)
+	if err != nil {
+		f.Fatal(err)
+	}
+	g.learn(sampleFeatures(), 0.3, true)
+	file.Reset()
+	if err := (&Model{Clicks: prior, Pairs: g.all[0].model()}).Write(&file); err != nil {
+		f.Fatal(err)
+	}
 	f.Add(file.Bytes()[:file.Len()-4])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = binary.LittleEndian.AppendUint32(slices.Clone(b), crc32.ChecksumIEEE(b))
-		if m, err := ReadModel(bytes.NewReader(b)); err == nil {
-			m.ClickRate(1, sampleFeatures())
-			m.ConversionRate(1, sampleFeatures())
+		m, err := ReadModel(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		for _, p := range []float64{m.ClickRate(1, sampleFeatures()), m.ConversionRate(1, sampleFeatures())} {
+			if !(p >= 0 && p <= 1) {
+				t.Errorf("a rate of %g", p)
+			}
 		}
 	})
 }

@@ -280,7 +280,8 @@ func TestReadRefusesPairs(t *testing.T) {
 		{"version", changed(0, 9), ErrModelVersion},
 		{"bits", changed(1, 40), ErrModelDamaged},
 		{"fields", changed(2, 3), ErrModelParity},
-		{"one weight", changed(3+4+3, part[3+4+3]^0x40), ErrModelParity},
+		{"one weight", changed(3+4+3, part[3+4+3]^0x80), ErrModelParity},
+		{"one weight beyond all bounds", changed(3+4+3, part[3+4+3]^0x40), ErrModelDamaged},
 		{"a byte more", append(bytes.Clone(part), 0), ErrModelDamaged},
 		{"a byte less", part[:len(part)-1], ErrModelDamaged},
 	} {
@@ -292,5 +293,60 @@ func TestReadRefusesPairs(t *testing.T) {
 		if err := read(part[:n]); err == nil {
 			t.Errorf("the first %d bytes of %d are read", n, len(part))
 		}
+	}
+}
+
+// A file may hold any numbers, and checks see few of them: what it may hold
+// never becomes infinite, whoever learns from there on.
+func TestPairsOfAFileStayNumbers(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		size float32
+		ok   bool
+	}{{"as learned", 0, true}, {"the most", mostFactor, true}, {"more", 2 * mostFactor, false}, {"far more", math.MaxFloat32, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			m, seen := randomPairs(t), map[uint32]bool{}
+			for _, hashes := range m.checks() {
+				for _, h := range hashes {
+					seen[h] = true
+				}
+			}
+			changed := 0
+			for i := range m.vectors {
+				if v := &m.vectors[i]; *v != (vector{}) && !seen[uint32(i)] && c.size > 0 {
+					for k := range v {
+						v[k] = c.size * float32(1-2*(k&1))
+					}
+					changed++
+				}
+			}
+			if c.size > 0 && changed == 0 {
+				t.Fatal("the checks see all")
+			}
+			read, err := parsePairs(m.appendFile(nil))
+			if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrModelDamaged) {
+				t.Fatalf("%v", err)
+			}
+			if err != nil {
+				return
+			}
+			g, err := newPairings(DefaultPairBits, read, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := rand.New(rand.NewPCG(6, 6))
+			for range 3000 {
+				hashes := features(r)
+				if add := float64(read.of(hashes)); math.IsNaN(add) || math.IsInf(add, 0) {
+					t.Fatalf("the pairs add %g", add)
+				}
+				g.learn(hashes, 0.01, r.Float64() < 0.01)
+			}
+			for _, one := range g.all {
+				if _, err := parsePairs(one.model().appendFile(nil)); err != nil {
+					t.Errorf("what is learned from there: %v", err)
+				}
+			}
+		})
 	}
 }

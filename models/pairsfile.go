@@ -93,14 +93,14 @@ func parsePairs(b []byte) (*Pairs, error) {
 		return nil, fmt.Errorf("%w: %d fields, this program has %d", ErrModelParity, fields, pairFields)
 	}
 	p := &Pairs{factors{
-		fields: fields, bias: f.float32(), linear: make([]vector, fields), strength: make([]float32, fields*fields),
+		fields: fields, bias: f.factor(), linear: make([]vector, fields), strength: make([]float32, fields*fields),
 	}}
 	for i := range p.linear {
 		p.linear[i] = f.vector()
 	}
 	for a := range fields {
 		for c := range a {
-			s := f.float32()
+			s := f.factor()
 			p.strength[a*fields+c], p.strength[c*fields+a] = s, s
 		}
 	}
@@ -124,14 +124,28 @@ func parsePairs(b []byte) (*Pairs, error) {
 		}
 	}
 	if f.failed || len(f.rest) > 0 {
-		return nil, fmt.Errorf("%w: lengths do not add up", ErrModelDamaged)
+		return nil, fmt.Errorf("%w: lengths do not add up, or a number is beyond all bounds", ErrModelDamaged)
 	}
 	return p, nil
 }
 
 func (f *fileReader) vector() (v vector) {
 	for k := range v {
-		v[k] = f.float32()
+		v[k] = f.factor()
+	}
+	return v
+}
+
+// mostFactor is far more than any number of pairs that predict something. What
+// is multiplied and summed up from such ones stays a number, for whoever goes on
+// learning from there too.
+const mostFactor = 1e6
+
+func (f *fileReader) factor() float32 {
+	v := f.float32()
+	if v < -mostFactor || v > mostFactor {
+		f.failed = true
+		return 0
 	}
 	return v
 }

@@ -21,7 +21,7 @@ func (c *config) checkRole(simulated bool) error {
 			errs = append(errs, errors.New("log.listen: the log is that of log.url, which listens by itself"))
 		}
 		if c.Log.Listen != "" && !loopback(c.Log.Listen) {
-			errs = append(errs, fmt.Errorf("log.listen: %q is not a loopback address: whoever reaches the log may read it", c.Log.Listen))
+			errs = append(errs, fmt.Errorf("log.listen: %q is not a loopback address: what is read there travels in the clear", c.Log.Listen))
 		}
 	case roleTrain:
 		if c.Log.URL == "" {

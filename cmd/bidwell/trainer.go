@@ -47,7 +47,7 @@ func openTrainer(ctx context.Context, cfg config) (_ *trainer, err error) {
 		return nil, err
 	}
 	at := nats.DefaultConfig()
-	at.URL, at.Guest = cfg.Log.URL, true
+	at.URL, at.Guest, at.Dir = cfg.Log.URL, true, filepath.Join(cfg.Data, "log")
 	if t.log, err = nats.Open(ctx, at); err != nil {
 		return nil, err
 	}

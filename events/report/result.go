@@ -170,6 +170,15 @@ func (t *Totals) add(m *member) {
 	t.Impressions += uint64(m.impressions)
 	t.Clicks += uint64(m.clicks)
 	t.Conversions += uint64(m.conversions)
-	t.Value += m.value
-	t.Spend += m.spend
+	t.Value = plus(t.Value, m.value)
+	t.Spend = plus(t.Spend, m.spend)
+}
+
+// plus adds to a sum what is not negative, as far as there is room: a thousand
+// conversions of the highest value that is believed are more than Money holds.
+func plus(sum, m rtb.Money) rtb.Money {
+	if m = max(m, 0); m > math.MaxInt64-sum {
+		return math.MaxInt64
+	}
+	return sum + m
 }

@@ -282,10 +282,10 @@ func (r *Rollup) join(key memberKey, arm uint8, before past, e *rtb.Event) {
 			conversions, value = &m.uploaded.conversions, &m.uploaded.value
 		}
 		*conversions++
-		*value += max(e.Value, 0)
+		*value = plus(*value, e.Value)
 	}
 	if e.Billing {
-		m.spend += max(e.Charge, 0)
+		m.spend = plus(m.spend, e.Charge)
 	}
 	if ok && m == old {
 		return

@@ -668,3 +668,27 @@ func TestRollupRewinds(t *testing.T) {
 		t.Errorf("%+v", res.Totals)
 	}
 }
+
+// Sums of the highest values that are believed are more than Money holds: they
+// stop there, rather than become negative.
+func TestRollupOfMoreThanMoneyHolds(t *testing.T) {
+	rows := &memory{}
+	r := rollup(t, rows, report.RollupConfig{}, report.Watched{Number: 3, Owners: []rtb.AdvertiserID{7}})
+	batch := []rtb.Event{event(rtb.EventView, 1, user(1), armID(3, 1)), event(rtb.EventView, 2, user(2), armID(3, 1)), event(rtb.EventView, 3, user(3), armID(3, 0))}
+	const each = 1000
+	for n := range 2 * each {
+		e := uploaded(10+n, user(1+n%2), 7, begin.Add(time.Hour))
+		e.Value = rtb.MaxConversion
+		batch = append(batch, e)
+	}
+	apply(t, r, 1, batch...)
+	if err := r.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*report.Rollup{r, rollup(t, rows, report.RollupConfig{})} {
+		got := result(t, r, ask(report.Value)).Totals[1]
+		if got.Conversions != 2*each || got.Value != math.MaxInt64 {
+			t.Errorf("%+v", got)
+		}
+	}
+}

@@ -19,24 +19,6 @@ import (
 // Writer. The protocol allows no more than 64 MB.
 const maxPayload = 4 << 20
 
-// door lets in whoever comes. What comes from outside of the process may
-// subscribe to a stream, and nothing else.
-type door struct{}
-
-// Check implements [server.Authentication].
-func (door) Check(c server.ClientAuthentication) bool {
-	if from := c.RemoteAddress(); from != nil && from.Network() == "pipe" {
-		return true
-	}
-	c.RegisterUser(&server.User{Username: "guest", Permissions: &server.Permissions{
-		Publish: &server.SubjectPermission{Allow: []string{
-			"$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.INFO.>", "$JS.API.CONSUMER.MSG.NEXT.>",
-		}},
-		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
-	}})
-	return true
-}
-
 // startServer runs a JetStream server that listens nowhere, unless it is told
 // to. What is wrong with it later is set in its logger.
 func startServer(cfg *Config) (*server.Server, *logger, error) {
@@ -59,7 +41,11 @@ func startServer(cfg *Config) (*server.Server, *logger, error) {
 		DisableJetStreamBanner: true,
 	}
 	if cfg.Listen != "" {
-		options.CustomClientAuthentication = door{}
+		secret, err := keepSecret(cfg.Dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		options.CustomClientAuthentication = door{secret}
 	}
 	s, err := server.NewServer(options)
 	if err != nil {

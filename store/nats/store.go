@@ -40,11 +40,12 @@ type Config struct {
 	Dir string
 
 	// Listen is an address such as 127.0.0.1:4222 at which the server in this
-	// process lets others in, to read and nothing else; empty: nobody. It does
-	// not ask who they are.
+	// process lets others in, to read and nothing else, who know the secret in
+	// Dir; empty: nobody.
 	Listen string
 
-	// Guest opens what others keep, and changes nothing of it.
+	// Guest opens what others keep, and changes nothing of it. The secret is that
+	// in Dir, if that is set and has one.
 	Guest bool
 
 	// Replicas is how many servers of a cluster keep the log; 1 without a URL.
@@ -159,6 +160,13 @@ func (s *Store) open(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 		options = append(options, client.InProcessServer(s.inside))
+	}
+	if cfg.Guest && cfg.Dir != "" {
+		secret, err := readSecret(cfg.Dir)
+		if err != nil {
+			return err
+		}
+		options = append(options, client.Token(secret))
 	}
 	if s.conn, err = client.Connect(cfg.URL, options...); err != nil {
 		return err

@@ -225,13 +225,28 @@ func TestGuestsRead(t *testing.T) {
 	cfg.Listen = free.Addr().String()
 	free.Close()
 	guest := DefaultConfig()
-	guest.URL, guest.Guest, guest.MaxAge = "nats://"+cfg.Listen, true, time.Hour
+	guest.URL, guest.Guest, guest.MaxAge, guest.Dir = "nats://"+cfg.Listen, true, time.Hour, cfg.Dir
 	if _, err := Open(t.Context(), guest); err == nil {
 		t.Fatal("there is a log before anybody keeps one")
 	}
 	owner := openTest(t, cfg)
 	if err := owner.Events().Append(t.Context(), storetest.Batch(1, 1, 1)); err != nil {
 		t.Fatal(err)
+	}
+	stranger := guest
+	for _, stranger.Dir = range []string{"", t.TempDir()} {
+		if _, err := Open(t.Context(), stranger); err == nil || !strings.Contains(err.Error(), "Authorization Violation") {
+			t.Errorf("who does not know the secret is let in: %v", err)
+		}
+	}
+	if file, err := os.Stat(secretFile(cfg.Dir)); err != nil || file.Mode().Perm() != 0o600 {
+		t.Errorf("the secret: %v, %v, want one for nobody else", file, err)
+	}
+	if err := os.WriteFile(secretFile(stranger.Dir), []byte("no\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), stranger); err == nil || !strings.Contains(err.Error(), "holds no secret") {
+		t.Errorf("a file that is cut off: %v", err)
 	}
 	visitor := openTest(t, guest)
 	ctx, cancel := context.WithCancel(t.Context())
