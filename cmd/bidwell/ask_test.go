@@ -15,7 +15,7 @@ func TestAdminAddress(t *testing.T) {
 	t.Setenv("BIDWELL_ADMIN", p.admin)
 	wantText(t, mustRun(t, "model", "list"), "1        live")
 	for _, address := range []string{"", "http://", "ftp://" + p.admin, "http:/" + p.admin, "http://" + p.admin + "/?x=1", "local host:8081", "://" + p.admin, "localhost:eighty"} {
-		for _, args := range [][]string{{"model", "list"}, {"report", "pacing", "x"}, {"experiment", "results", "x"}} {
+		for _, args := range [][]string{{"model", "list"}, {"report", "pacing", "x"}, {"experiment", "results", "x"}, {"report", "maturity"}, {"conversions", "import", "-"}} {
 			_, err := command(t, append(args, "--admin", address)...)
 			wantError(t, err, "--admin", "want the address of an admin API, such as localhost:8081")
 		}
@@ -38,6 +38,7 @@ func TestWrongFilesAreNamed(t *testing.T) {
 		{"experiment", "read", "--in", readme, "--arm", "# About", "--metric", "b"},
 		{"experiment", "read", "--in", readme, "--arm", "# About", "--metric", "# About"},
 		{"audience", "import", "--segment", "none", readme, p.api()},
+		{"conversions", "import", readme, p.api()},
 	} {
 		_, err := command(t, args...)
 		wantError(t, err, readme)

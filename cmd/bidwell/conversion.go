@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,9 +18,7 @@ func newConversionsCommand() *cobra.Command {
 
 func newConversionsImportCommand() *cobra.Command {
 	var options admin.ConversionOptions
-	var address string
-	var asJSON bool
-	cmd := &cobra.Command{
+	cmd := askCommand(&cobra.Command{
 		Use:   "import FILE",
 		Short: "Upload a list of conversions, whether or not an ad was clicked",
 		Long: `Upload a list of conversions, whether or not an ad was clicked: experiments count
@@ -48,38 +45,27 @@ followed a click included: as soon as there is one, experiments count only these
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			list, size, err := openList(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			defer list.Close()
-			bar := newBar(cmd.ErrOrStderr(), size)
-			client := admin.NewClient(address)
-			defer client.Close()
-			result, err := client.Convert(cmd.Context(), options, io.TeeReader(list, bar))
-			bar.Finish()
-			if err != nil {
-				return unreachable(err, address)
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
-			}
-			printConverted(cmd.OutOrStdout(), result)
-			return nil
-		},
-	}
+	}, func(cmd *cobra.Command, c *admin.Client, args []string) (*admin.ConversionsResult, error) {
+		list, size, err := openList(cmd, args[0])
+		if err != nil {
+			return nil, err
+		}
+		defer list.Close()
+		bar := newBar(cmd.ErrOrStderr(), size)
+		result, err := c.Convert(cmd.Context(), options, io.TeeReader(list, bar))
+		bar.Finish()
+		return result, ofFile(args[0], err)
+	}, printConverted)
 	cmd.Flags().StringVar(&options.Kind, "kind", "", "what identifiers in a column id are: auto, email, sha256_email, phone, sha256_phone, device_id, cookie or partner; empty or auto: by their form")
 	cmd.Flags().StringVar(&options.Advertiser, "advertiser", "", "id of the advertiser of conversions that name none")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
-	adminFlag(cmd, &address)
 	return cmd
 }
 
-func printConverted(to io.Writer, r *admin.ConversionsResult) {
+func printConverted(to io.Writer, r *admin.ConversionsResult) error {
 	fmt.Fprintf(to, "%d read, %d accepted, %d duplicate, %d invalid, %d opted out; %d of users in experiments\n",
 		r.Read, r.Accepted, r.Duplicate, r.Invalid, r.OptedOut, r.InExperiments)
 	printLineErrors(to, r.Errors, r.Invalid)
+	return nil
 }
 
 func printLineErrors(to io.Writer, errs []admin.LineError, invalid int64) {

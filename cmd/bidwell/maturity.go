@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -20,9 +19,7 @@ func (l *learning) maturity() []models.Maturity {
 }
 
 func newMaturityReportCommand() *cobra.Command {
-	var address string
-	var asJSON bool
-	cmd := &cobra.Command{
+	return askCommand(&cobra.Command{
 		Use:   "maturity",
 		Short: "Show how late conversions are, by campaign",
 		Long: `Show what part of the conversions is heard of within an hour, a day and a week
@@ -32,22 +29,9 @@ and how many should be in the end, by the rates that bids are made by. Where a
 campaign has few conversions it has the delays of all, and before there are any
 what is usual. It asks a running bidwell.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client := admin.NewClient(address)
-			defer client.Close()
-			m, err := client.Maturity(cmd.Context())
-			if err != nil {
-				return unreachable(err, address)
-			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(m)
-			}
-			return printMaturity(cmd.OutOrStdout(), m)
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	adminFlag(cmd, &address)
-	return cmd
+	}, func(cmd *cobra.Command, c *admin.Client, _ []string) (*admin.Maturities, error) {
+		return c.Maturity(cmd.Context())
+	}, printMaturity)
 }
 
 func printMaturity(to io.Writer, m *admin.Maturities) error {
