@@ -43,9 +43,10 @@ type Config struct {
 	// SampleShare is the part of the bids that is kept as samples, 0 to 1.
 	SampleShare float64
 
-	// Explore is what the choice among creatives may give up to learn, as a part
-	// of the clicks that always showing the best known would bring, 0 to 1. What
-	// is paid is by the prediction for the creative that is shown.
+	// Explore is what the choice among creatives, and that among line items, may
+	// give up to learn, as a part of what always showing the best known would
+	// bring, 0 to 1. What is paid is by the prediction for the creative that is
+	// shown.
 	Explore float64
 
 	// MaxConns is how many connections are served at a time.

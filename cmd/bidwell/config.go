@@ -114,7 +114,7 @@ func addConfigFlags(flags *pflag.FlagSet) {
 	flags.Duration("bid.write-timeout", d.WriteTimeout, "time for one answer to leave")
 	flags.Duration("bid.idle-timeout", d.IdleTimeout, "how long a connection may wait for its next request")
 	flags.Duration("bid.max-delay", d.MaxDelay, "wait for a processor above which a part of the requests is shed")
-	flags.Float64("bid.explore", d.Explore, "part of the clicks that trying lesser known creatives may cost, 0 to 1")
+	flags.Float64("bid.explore", d.Explore, "part of the clicks that trying lesser known creatives and line items may cost, 0 to 1; 0: none are tried")
 	flags.Int("bid.max-conns", d.MaxConns, "connections served at a time")
 }
 
