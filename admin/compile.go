@@ -212,12 +212,12 @@ func (r *compilation) make(l *LineItem, c *compiled) {
 	defer func() { c.problems = r.problems }()
 	campaign := r.campaigns[l.Campaign].doc
 	if campaign == nil {
-		r.problem(lineItems, l.ID, "campaign %s is not usable", l.Campaign)
+		r.problem(l.ID, "campaign %s is not usable", l.Campaign)
 		return
 	}
 	owner := r.advertisers[campaign.Advertiser].doc
 	if owner == nil {
-		r.problem(lineItems, l.ID, "advertiser %s is not usable", campaign.Advertiser)
+		r.problem(l.ID, "advertiser %s is not usable", campaign.Advertiser)
 		return
 	}
 	if campaign.Status != Active || owner.Status != Active {
@@ -225,14 +225,15 @@ func (r *compilation) make(l *LineItem, c *compiled) {
 	}
 	item, err := r.lineItem(l, campaign, owner)
 	if err != nil {
-		r.problem(lineItems, l.ID, "%v", err)
+		r.problem(l.ID, "%v", err)
 		return
 	}
 	c.item, c.serves = item, true
 }
 
-func (r *compilation) problem(kind, id, format string, args ...any) {
-	r.problems = append(r.problems, Problem{Kind: kind, ID: id, Reason: fmt.Sprintf(format, args...)})
+// problem says what is wrong with a line item.
+func (r *compilation) problem(id, format string, args ...any) {
+	r.problems = append(r.problems, Problem{Kind: lineItems, ID: id, Reason: fmt.Sprintf(format, args...)})
 }
 
 func (r *compilation) addCreatives(l *LineItem, owner *Advertiser, item *rtb.LineItem) error {
@@ -240,12 +241,12 @@ func (r *compilation) addCreatives(l *LineItem, owner *Advertiser, item *rtb.Lin
 		doc := r.creatives[id].doc
 		switch {
 		case doc == nil:
-			r.problem(lineItems, l.ID, "creative %s is not usable", id)
+			r.problem(l.ID, "creative %s is not usable", id)
 			continue
 		case doc.Status != Active:
 			continue
 		case doc.Advertiser != owner.ID:
-			r.problem(lineItems, l.ID, "creative %s is of another advertiser, %s", id, doc.Advertiser)
+			r.problem(l.ID, "creative %s is of another advertiser, %s", id, doc.Advertiser)
 			continue
 		}
 		a := r.ad(doc, owner)

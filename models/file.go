@@ -45,14 +45,14 @@ var (
 
 // Write writes m. The same model always becomes the same bytes.
 func (m *Logistic) Write(w io.Writer) error {
-	if _, err := w.Write(m.appendFile(nil)); err != nil {
+	if _, err := w.Write(m.file()); err != nil {
 		return fmt.Errorf("write model: %w", err)
 	}
 	return nil
 }
 
-func (m *Logistic) appendFile(b []byte) []byte {
-	b = append(b, fileMagic...)
+func (m *Logistic) file() []byte {
+	b := []byte(fileMagic)
 	b = append(b, fileVersion, byte(m.Bits()))
 	b = appendFloat32(b, m.bias)
 	b = binary.AppendUvarint(b, m.metrics.Rows)

@@ -22,10 +22,10 @@ func TestStarterLoads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile("starter.bin", m.appendFile(nil), 0o644); err != nil {
+		if err := os.WriteFile("starter.bin", m.file(), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		starter = m.appendFile(nil)
+		starter = m.file()
 	}
 	m, err := Starter()
 	if err != nil {
@@ -68,7 +68,7 @@ func TestModelSurvivesTheFile(t *testing.T) {
 	if !slices.Equal(got.weights, m.weights) || got.bias != m.bias || have != want {
 		t.Errorf("read %+v, want %+v", have, want)
 	}
-	if back := got.appendFile(nil); !bytes.Equal(back, file.Bytes()) {
+	if back := got.file(); !bytes.Equal(back, file.Bytes()) {
 		t.Error("read and written it differs")
 	}
 	if file.Len() > 10_000 {
@@ -82,7 +82,7 @@ func seal(b []byte) []byte {
 }
 
 func TestReadRefuses(t *testing.T) {
-	file := trained(t).appendFile(nil)
+	file := trained(t).file()
 	body := file[:len(file)-4]
 	edit := func(at int, b byte) []byte {
 		c := slices.Clone(body)
@@ -128,7 +128,7 @@ func TestReadRefuses(t *testing.T) {
 
 	other := trained(t)
 	other.weights[sampleFeatures()[0]&(1<<18-1)] += 0.01
-	patched := other.appendFile(nil)
+	patched := other.file()
 	sample := sampleFeatures()
 	at := bytes.Index(patched, binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, sample[0]), sample[1]))
 	patched[at]++
@@ -146,7 +146,7 @@ func FuzzRead(f *testing.F) {
 	}
 	m.weights[3], m.weights[200_000] = 1, -1
 	m.checks = [][]uint32{{3, 200_000}, nil}
-	file := m.appendFile(nil)
+	file := m.file()
 	f.Add(file[:len(file)-4])
 	f.Add(file[:60])
 	f.Add([]byte{})
@@ -158,12 +158,12 @@ func FuzzRead(f *testing.F) {
 		if p := m.Predict([]uint32{1, 2, 3}); !(p >= minProbability && p <= maxProbability) {
 			t.Fatalf("predicts %v", p)
 		}
-		file := m.appendFile(nil)
+		file := m.file()
 		again, err := Read(bytes.NewReader(file))
 		if err != nil {
 			t.Fatalf("cannot read what it wrote: %v", err)
 		}
-		if !bytes.Equal(again.appendFile(nil), file) {
+		if !bytes.Equal(again.file(), file) {
 			t.Fatal("written again it differs")
 		}
 	})

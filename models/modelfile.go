@@ -38,11 +38,11 @@ func (m *Model) Write(w io.Writer) error {
 		b = binary.AppendUvarint(b, uint64(len(p)))
 		b = append(b, p...)
 	}
-	part(m.Clicks.appendFile(nil))
+	part(m.Clicks.file())
 	if m.Conversions == nil {
 		part(nil)
 	} else {
-		part(m.Conversions.appendFile(nil))
+		part(m.Conversions.file())
 	}
 	for _, c := range []*Calibration{m.ClickRatio, m.ConversionRatio} {
 		if c == nil {
@@ -64,7 +64,7 @@ func (m *Model) Write(w io.Writer) error {
 	if m.Pairs == nil {
 		part(nil)
 	} else {
-		part(m.Pairs.appendFile(nil))
+		part(m.Pairs.file())
 	}
 	b = binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 	if _, err := w.Write(b); err != nil {

@@ -259,7 +259,7 @@ func TestPairsAreKept(t *testing.T) {
 }
 
 func TestReadRefusesPairs(t *testing.T) {
-	part := randomPairs(t).appendFile(nil)
+	part := randomPairs(t).file()
 	read := func(b []byte) error {
 		_, err := parsePairs(b)
 		return err

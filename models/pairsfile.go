@@ -18,9 +18,9 @@ import (
 //	for each of some lists of places   what the pairs add to it, float32
 const pairsVersion = 1
 
-// appendFile appends the part.
-func (p *Pairs) appendFile(b []byte) []byte {
-	b = append(b, pairsVersion, byte(bits.Len(uint(len(p.vectors)-1))), pairFields)
+// file is the part.
+func (p *Pairs) file() []byte {
+	b := []byte{pairsVersion, byte(bits.Len(uint(len(p.vectors)-1))), pairFields}
 	b = appendFloat32(b, p.bias)
 	for i := range p.linear {
 		b = appendVector(b, &p.linear[i])

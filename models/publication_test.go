@@ -115,7 +115,7 @@ func parityBroken(t *testing.T) []byte {
 	t.Helper()
 	p := publication(t)
 	whole := appended(t, p)
-	file := p.Model.Clicks.appendFile(nil)
+	file := p.Model.Clicks.file()
 	at := bytes.Index(whole, file)
 	if at < 0 {
 		t.Fatal("no model in the publication")

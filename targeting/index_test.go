@@ -96,7 +96,6 @@ func TestMemoryDoesNotGrowWithCountries(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		items = nil
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		runtime.KeepAlive(x)

@@ -68,7 +68,7 @@ func (m *Matches) another(e *entry, out *Candidate, s *Fit, n uint64) {
 		copy(kept[at:], kept[at+1:])
 		kept[MaxFits-1] = *s
 	}
-	takes := false
+	var takes bool
 	switch e.rotation {
 	case rtb.RotateWeighted:
 		w := weight(s.Creative)

@@ -22,7 +22,7 @@ func (m *maker) banner() {
 		markup = m.linkedPicture()
 	}
 	markup += `<img src="` + html.EscapeString(m.viewAddress()) + `" width="1" height="1" alt="" style="position:absolute;visibility:hidden">`
-	m.c.Answer = m.pieces(markup, 1)
+	m.c.Answer = m.pieces(markup)
 
 	lower := strings.ToLower(a.HTML)
 	switch {

@@ -179,9 +179,9 @@ func (m *maker) size(field string, s rtb.Size) {
 	}
 }
 
-// pieces cuts markup at its marks and escapes what is between them, as often
-// as there are JSON strings around it.
-func (m *maker) pieces(markup string, strings int) []rtb.Piece {
+// pieces cuts markup at its marks and escapes what is between them, for the JSON
+// string around it.
+func (m *maker) pieces(markup string) []rtb.Piece {
 	var pieces []rtb.Piece
 	for markup != "" {
 		literal, slot := markup, rtb.SlotNone
@@ -192,11 +192,7 @@ func (m *maker) pieces(markup string, strings int) []rtb.Piece {
 				break
 			}
 		}
-		text := []byte(literal)
-		for range strings {
-			text = appendEscaped(nil, text)
-		}
-		pieces = append(pieces, rtb.Piece{Literal: m.shared(text), Slot: slot})
+		pieces = append(pieces, rtb.Piece{Literal: m.shared(appendEscaped(nil, []byte(literal))), Slot: slot})
 	}
 	return pieces
 }

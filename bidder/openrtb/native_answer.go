@@ -75,13 +75,13 @@ func (m *maker) native() {
 	if len(m.c.Native) > rtb.MaxNativeAssets {
 		m.fail("assets", "more than "+strconv.Itoa(rtb.MaxNativeAssets)+" native assets")
 	}
-	m.c.Answer = m.pieces(`],"link":{"url":`+quoted(m.clickAddress())+`},"imptrackers":[`+quoted(m.viewAddress())+`]`, 1)
-	m.c.Viewable = m.pieces(`,"eventtrackers":[{"event":`+strconv.Itoa(eventViewable)+`,"method":`+strconv.Itoa(methodImage)+
-		`,"url":`+quoted(m.viewableAddress())+`}]`, 1)
+	m.c.Answer = m.pieces(`],"link":{"url":` + quoted(m.clickAddress()) + `},"imptrackers":[` + quoted(m.viewAddress()) + `]`)
+	m.c.Viewable = m.pieces(`,"eventtrackers":[{"event":` + strconv.Itoa(eventViewable) + `,"method":` + strconv.Itoa(methodImage) +
+		`,"url":` + quoted(m.viewableAddress()) + `}]`)
 }
 
 func (m *maker) offer(answer rtb.NativeAnswer, json string) {
-	answer.JSON = m.pieces(json, 1)
+	answer.JSON = m.pieces(json)
 	m.c.Native = append(m.c.Native, answer)
 }
 

@@ -36,7 +36,7 @@ func (m *maker) stream() {
 		if m.c.Protocol != 0 && m.c.Protocol != v.protocol {
 			continue
 		}
-		pieces := m.pieces(m.vast(v), 1)
+		pieces := m.pieces(m.vast(v))
 		m.c.Versions = append(m.c.Versions, rtb.VersionAnswer{Protocol: v.protocol, Pieces: pieces})
 		if m.c.Answer == nil || v.protocol == unnamedProtocol {
 			m.c.Answer = pieces

@@ -154,13 +154,15 @@ func (a *Accounts) see(k *booking, b *engine.Batch, notices []pacing.Notice) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	for from, to := 0, 0; from < len(k.visits); from = to {
-		for to = from + 1; to < len(k.visits) && k.visits[to].key == k.visits[from].key; {
+	for from := 0; from < len(k.visits); {
+		to := from + 1
+		for to < len(k.visits) && k.visits[to].key == k.visits[from].key {
 			to++
 		}
 		if err := k.seeBid(b, it, k.visits[from:to], notices); err != nil {
 			return err
 		}
+		from = to
 	}
 	return nil
 }
