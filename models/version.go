@@ -201,11 +201,11 @@ func (v Versions) Rollback(number uint32, reason string, pinned bool, now time.T
 	if previous == nil {
 		return nil, fmt.Errorf("version %d: there is none left that was live before it: %w", number, ErrTransition)
 	}
-	back := *previous
+	back, chosen := *previous, bad.Pinned
 	bad.become(RolledBack, now)
 	bad.Reason = reason
 	back.become(Live, now)
-	back.Pinned = pinned && !bad.Pinned // what a person had chosen is gone, and with it that what is learned must wait
+	back.Pinned = pinned && !chosen // what a person had chosen is gone, and with it that what is learned must wait
 	return Versions{bad, back}, nil
 }
 
