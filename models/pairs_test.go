@@ -323,7 +323,7 @@ func TestPairsOfAFileStayNumbers(t *testing.T) {
 			if c.size > 0 && changed == 0 {
 				t.Fatal("the checks see all")
 			}
-			read, err := parsePairs(m.appendFile(nil))
+			read, err := parsePairs(m.file())
 			if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrModelDamaged) {
 				t.Fatalf("%v", err)
 			}
@@ -343,7 +343,7 @@ func TestPairsOfAFileStayNumbers(t *testing.T) {
 				g.learn(hashes, 0.01, r.Float64() < 0.01)
 			}
 			for _, one := range g.all {
-				if _, err := parsePairs(one.model().appendFile(nil)); err != nil {
+				if _, err := parsePairs(one.model().file()); err != nil {
 					t.Errorf("what is learned from there: %v", err)
 				}
 			}

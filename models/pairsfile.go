@@ -20,7 +20,7 @@ const pairsVersion = 1
 
 // file is the part.
 func (p *Pairs) file() []byte {
-	b := []byte{pairsVersion, byte(bits.Len(uint(len(p.vectors)-1))), pairFields}
+	b := []byte{pairsVersion, byte(bits.Len(uint(len(p.vectors) - 1))), pairFields}
 	b = appendFloat32(b, p.bias)
 	for i := range p.linear {
 		b = appendVector(b, &p.linear[i])
