@@ -18,8 +18,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite" // registers the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 //go:embed schema.sql
@@ -68,7 +70,7 @@ func Open(ctx context.Context, dsn string) (*Store, error) {
 		return nil, fmt.Errorf("open documents: %w", err)
 	}
 	s.write.SetMaxOpenConns(1)
-	if err := s.migrate(ctx); err != nil {
+	if err := s.begin(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open documents in %s: %w", file, err), s.write.Close())
 	}
 	if s.read, err = sql.Open("sqlite", at+"&_pragma=query_only(1)"); err != nil {
@@ -93,6 +95,23 @@ func create(path string) error {
 
 // Close waits for what is running and closes the file.
 func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
+
+// begin makes the first connection. Where another process is just making the file,
+// or the last to close it, SQLite says that it is busy without waiting.
+func (s *Store) begin(ctx context.Context) error {
+	for until := time.Now().Add(10 * time.Second); ; {
+		err := s.migrate(ctx)
+		var from *sqlite.Error
+		if !errors.As(err, &from) || from.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
 
 func (s *Store) migrate(ctx context.Context) error {
 	tx, err := s.write.BeginTx(ctx, nil)
