@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"math"
 	"reflect"
@@ -84,6 +85,24 @@ func TestReplayFollowsThePlan(t *testing.T) {
 				t.Errorf("%.4f of the oracle's value, want %v", res.OracleShare, tt.best)
 			}
 		})
+	}
+}
+
+// Whatever the multiplier to begin with, and however late it is heard what it has
+// brought, no more is spent than there is.
+func TestReplayOfVeryLateNotices(t *testing.T) {
+	market := AuctionMarket{Rows: 100_000, Seed: 1}
+	l := market.Make()
+	for _, part := range []float64{1. / 4, 1. / 2} {
+		for _, start := range []float64{0.2, 1, 5} {
+			t.Run(fmt.Sprintf("%v of the supply, from %v", part, start), func(t *testing.T) {
+				t.Parallel()
+				res := replayed(t, Replay{Log: l, Budget: supply(l) * part, Auction: AuctionSecond, Multiplier: start, Late: l.Len() / 10, Seed: 1})
+				if res.Overspend > 0 || res.LateCharges > 0 || res.Utilisation < 0.8 {
+					t.Errorf("overspent by %v, %v late, used %.3f", res.Overspend, res.LateCharges, res.Utilisation)
+				}
+			})
+		}
 	}
 }
 

@@ -16,6 +16,10 @@ const (
 
 	steepness = 2.5 // how much more wins a higher multiplier brings at most: its power
 
+	// A stream may find another multiplier before it is heard what the last one has
+	// brought. With notices that late all that is held counts.
+	streamLate = 3600.0 // seconds
+
 	levelCount  = 80 // of multipliers: the last is for all that are lower
 	levelOctave = 8  // levels from a multiplier to half of it
 )
@@ -176,6 +180,9 @@ func (a *account) expect(p *Pacer, now int64, dt float64) {
 	x.fresh = recent{}
 	held := a.own()
 	if x.payments < knownToPay || held == 0 || a.limbo != 0 {
+		return
+	}
+	if a.stream.on && x.delay() > streamLate {
 		return
 	}
 
