@@ -187,13 +187,6 @@ func normal(coin uint64) float32 {
 	return (float32(n) - mean) / deviation
 }
 
-// Draw returns p times a draw of the creative's ratio. The coin is that of the
-// request: creatives that share it draw independently. It takes no lock and
-// does not allocate.
-func (c *Creatives) Draw(creative rtb.CreativeID, cell uint8, p float64, coin uint64) float64 {
-	return p * c.current.Load().of(creative, cell).draw(mix(coin^key0, uint64(creative)^key1))
-}
-
 // Mean returns p times the mean of the creative's ratio.
 func (c *Creatives) Mean(creative rtb.CreativeID, cell uint8, p float64) float64 {
 	return p * float64(c.current.Load().of(creative, cell).mean)
@@ -261,7 +254,7 @@ func Affords(best, drawn, share float64, coin uint64) bool {
 // Doubt is a draw of the creative's ratio over its mean. Between line items it is
 // the model that says which is better, and learns it: the mean, which remembers
 // what the model did not know in the past, would count that twice. With the same
-// coin it is the draw that Choose makes.
+// coin it is the draw that Choose makes. It takes no lock and does not allocate.
 func (c *Creatives) Doubt(creative rtb.CreativeID, cell uint8, coin uint64) float64 {
 	p := c.current.Load().of(creative, cell)
 	return p.draw(mix(coin^key0, uint64(creative)^key1)) / float64(p.mean)

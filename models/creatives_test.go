@@ -200,7 +200,7 @@ func TestDrawsFollowThePosterior(t *testing.T) {
 		var sum, squares float64
 		const n = 200_000
 		for range n {
-			d := c.Draw(7, 2, p, r.Uint64()) / p
+			d := c.Doubt(7, 2, r.Uint64()) * c.Mean(7, 2, p) / p
 			sum += d
 			squares += d * d
 		}
@@ -312,7 +312,7 @@ func TestCreativesComeBackFromASnapshot(t *testing.T) {
 	}
 	for range 1000 {
 		id, cell, coin := rtb.CreativeID(r.IntN(250)), uint8(r.IntN(Cells)), r.Uint64()
-		if a, b := c.Draw(id, cell, 0.01, coin), d.Draw(id, cell, 0.01, coin); a != b {
+		if a, b := c.Doubt(id, cell, coin)*c.Mean(id, cell, 1), d.Doubt(id, cell, coin)*d.Mean(id, cell, 1); a != b {
 			t.Fatalf("creative %d draws %g before and %g after", id, a, b)
 		}
 	}
@@ -419,7 +419,7 @@ func TestChooseDoesNotAllocate(t *testing.T) {
 		}
 		coin = mix(coin^key0, key1)
 		c.Choose(options[:], uint8(coin%Cells), coin, 0.02)
-		c.Draw(3, 1, 0.1, coin)
+		c.Doubt(3, 1, coin)
 	})
 	if allocs != 0 {
 		t.Errorf("Choose allocates %v times, want 0", allocs)
@@ -444,7 +444,7 @@ func BenchmarkDraw(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		coin = coin*key1 + 1
-		sum += c.Draw(rtb.CreativeID(coin>>32%20_000), uint8(coin>>60), 0.01, coin)
+		sum += c.Doubt(rtb.CreativeID(coin>>32%20_000), uint8(coin>>60), coin)
 	}
 	if sum == 0 {
 		b.Error("nothing was drawn")
